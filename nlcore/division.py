@@ -1,0 +1,198 @@
+"""Two streams look at the same training set: how well is a label learnt, and does it sit among its own kind?
+
+The loss stream fits a mixture to the losses of the given labels (DivideMix). The feature stream fits one to how similar
+a sample is to the others that carry its label (PSDC). Nothing here builds an N x N matrix: the row sum of a class's
+cosine affinity is a product with the class's summed features, O(N d).
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+
+from nlcore.errors import choose
+from nlcore.mixture import low_component
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a network sees of N samples, in evaluation mode and without augmentation.
+
+    Attributes
+    ----------
+    logits : (N, K) float32.
+    features : (N, d) float32, pooled.
+    losses : (N,) float32, cross-entropy of the given labels.
+    """
+
+    logits: torch.Tensor
+    features: torch.Tensor
+    losses: torch.Tensor
+
+    @property
+    def probs(self) -> torch.Tensor:
+        """Softmax of the logits, (N, K)."""
+        return self.logits.softmax(1)
+
+
+@dataclass(frozen=True)
+class Division:
+    """What a method decides about N samples; semi-supervised training needs nothing else.
+
+    Attributes
+    ----------
+    set_names : names of the sets, e.g. ("positive", "negative", "mined", "uncertain").
+    membership : (N,) int64, the set that each sample was put in.
+    labelled : (N,) bool, trained with its target; the rest is trained without any label.
+    target : (N,) int64, the label to train with: the given or a corrected one.
+    weight : (N,) float32 in [0, 1], trust in the target when it is refined.
+    clean_prob : (N,) float32, the method's probability that the GIVEN label is right.
+    """
+
+    set_names: tuple[str, ...]
+    membership: torch.Tensor
+    labelled: torch.Tensor
+    target: torch.Tensor
+    weight: torch.Tensor
+    clean_prob: torch.Tensor
+
+
+def min_max(values: torch.Tensor) -> torch.Tensor:
+    """Scale values (N,) to [0, 1]; equal values become 0."""
+    spread = values.max() - values.min()
+    return (values - values.min()) / spread.clamp(min=1e-12)
+
+
+def loss_stream(
+    losses: torch.Tensor, given_labels: torch.Tensor, num_classes: int, per_class_from: int | None
+) -> torch.Tensor:
+    """Probability that each label is clean, from its loss: (N,) float32.
+
+    One mixture for all losses, scaled to [0, 1], as in DivideMix; with `per_class_from` one for each given class that
+    has at least so many samples on average (our reconstruction: a noisy class is judged by its own scale).
+    """
+    scaled = min_max(losses.double())
+    if per_class_from is None or len(losses) < per_class_from * num_classes:
+        return low_component(scaled).float()
+    return low_component(scaled, given_labels, num_classes).float()
+
+
+def class_means(
+    features: torch.Tensor, labels: torch.Tensor, num_classes: int, weight: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Weighted mean of the features (N, d) of each label: (K, d). A class without weight gets zeros."""
+    weight = torch.ones_like(features[:, 0]) if weight is None else weight
+    sums = features.new_zeros(num_classes, features.shape[1]).index_add(0, labels, features * weight[:, None])
+    mass = weight.new_zeros(num_classes).index_add(0, labels, weight)
+    return sums / mass.clamp(min=1e-12)[:, None]
+
+
+def row_sums(features: torch.Tensor, given_labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Sum over j of cos(i, j) over the samples j that share the given label of i, including itself: (N,) (PSDC)."""
+    unit = F.normalize(features, dim=1)
+    sums = unit.new_zeros(num_classes, unit.shape[1]).index_add(0, given_labels, unit)
+    return (unit * sums[given_labels]).sum(1)
+
+
+def class_margin(
+    features: torch.Tensor, given_labels: torch.Tensor, num_classes: int, weight: torch.Tensor
+) -> torch.Tensor:
+    """Cosine to the mean of the given class minus the largest cosine to another class's mean: (N,) (our
+    reconstruction).
+
+    The means are weighted by `weight` (N,), the loss stream's probability, so that wrong labels hardly move them.
+    """
+    unit = F.normalize(features, dim=1)
+    means = F.normalize(class_means(unit, given_labels, num_classes, weight), dim=1)
+    cosines = unit @ means.T
+    own = cosines.gather(1, given_labels[:, None])
+    others = cosines.scatter(1, given_labels[:, None], -torch.inf)
+    return (own.squeeze(1) - others.amax(1)).float()
+
+
+def feature_stream(scores: torch.Tensor, given_labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Probability that each label is clean, from its similarity score (high = clean): (N,) float32.
+
+    Scores are scaled to [0, 1] inside each given class and get one mixture a class, as in PSDC.
+    """
+    scores = scores.double()
+    low = scores.new_full((num_classes,), torch.inf).scatter_reduce(0, given_labels, scores, "amin")
+    high = scores.new_full((num_classes,), -torch.inf).scatter_reduce(0, given_labels, scores, "amax")
+    scaled = (scores - low[given_labels]) / (high - low).clamp(min=1e-12)[given_labels]
+    # The mixture finds the low component, so it is given the distance from the top.
+    return low_component(1 - scaled, given_labels, num_classes).float()
+
+
+COMBINATIONS = ("agreement", "mean", "product", "loss", "feature", "joint")
+
+
+def certain_sets(
+    p_loss: torch.Tensor,
+    p_feature: torch.Tensor,
+    tau: float,
+    combination: str = "agreement",
+    values: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Certain positives and certain negatives, two (N,) bool; a sample in neither is uncertain (TSSD's PSD).
+
+    `agreement`, the method's own: both probabilities above tau, or both below 1 - tau. The others are for comparison
+    and cut one probability p at tau and 1 - tau: the `mean` or `product` of the two, `loss` or `feature` alone, or
+    `joint`, a two-dimensional mixture of `values` (N, 2) = (scaled loss, scaled dissimilarity).
+    """
+    choose("combination", combination, COMBINATIONS)
+    if combination == "agreement":
+        return (p_loss > tau) & (p_feature > tau), (p_loss < 1 - tau) & (p_feature < 1 - tau)
+    if combination == "joint":
+        p = joint_probability(values)
+    else:
+        p = {"mean": (p_loss + p_feature) / 2, "product": p_loss * p_feature, "loss": p_loss, "feature": p_feature}[
+            combination
+        ]
+    return p > tau, p < 1 - tau
+
+
+def joint_probability(values: torch.Tensor) -> torch.Tensor:
+    """Probability of the component nearer to the origin of a two-dimensional mixture of values (N, 2): (N,) float32."""
+    from sklearn.mixture import GaussianMixture
+
+    points = values.double().cpu().numpy()
+    mixture = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0).fit(points)
+    clean = mixture.means_.sum(1).argmin()
+    return torch.from_numpy(mixture.predict_proba(points)[:, clean]).float().to(values.device)
+
+
+def keep_every_class(
+    labelled: torch.Tensor, losses: torch.Tensor, given_labels: torch.Tensor, num_classes: int, share: float
+) -> torch.Tensor:
+    """Samples (N,) bool to add to the labelled set, so that every given class keeps its `share` of lowest losses.
+
+    Only classes that have fewer labelled samples than that are topped up (our reconstruction: a class that vanishes
+    from
+    the labelled set never comes back, and precision does not show it). An empty labelled set is repaired the same way.
+    """
+    counts = torch.bincount(given_labels, minlength=num_classes)
+    kept = torch.bincount(given_labels[labelled], minlength=num_classes)
+    wanted = (share * counts).ceil().long()
+    # Rank by loss inside each class: sort by loss, then stably by class.
+    order = losses.argsort(stable=True)
+    order = order[given_labels[order].argsort(stable=True)]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[given_labels[order]]
+    return ~labelled & (kept < wanted)[given_labels] & (rank < wanted[given_labels])
+
+
+def with_every_class(
+    division: Division, snapshot: Snapshot, given_labels: torch.Tensor, home: str, share: float
+) -> Division:
+    """The division after `keep_every_class`: added samples join the set called `home`, with their given label."""
+    num_classes = snapshot.logits.shape[1]
+    added = keep_every_class(division.labelled, snapshot.losses, given_labels, num_classes, share)
+    if not bool(added.any()):
+        return division
+    return replace(
+        division,
+        labelled=division.labelled | added,
+        membership=division.membership.masked_fill(added, division.set_names.index(home)),
+        target=torch.where(added, given_labels, division.target),
+        weight=torch.where(added, division.clean_prob, division.weight),
+    )

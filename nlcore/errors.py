@@ -1,0 +1,20 @@
+"""The two exceptions that are not a bug of ours: your input, and a training run that diverged."""
+
+
+class InputError(ValueError):
+    """Something that the user can mend: a wrong name, a broken file, labels out of range.
+
+    Its message is one line, names what is wrong and what would be right. The command line prints it
+    and exits with status 2.
+    """
+
+
+class DivergenceError(RuntimeError):
+    """The loss became NaN or infinite; the message says in which epoch."""
+
+
+def choose(kind: str, name: str, valid) -> str:
+    """Return `name` if it is one of `valid`; raise an `InputError` that lists the valid names if not."""
+    if name not in valid:
+        raise InputError(f"unknown {kind} {name!r}; choose one of: {', '.join(map(str, valid))}")
+    return name

@@ -1,0 +1,38 @@
+"""DivideMix with one network (Li, Socher and Hoi, ICLR 2020): a mixture on the losses, then MixMatch.
+
+The second network of the original, whose division the first one uses, is not part of this module.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from nlcore.division import Division, Snapshot, loss_stream, with_every_class
+
+SETS = ("clean", "noisy")
+LABELLED = ("clean",)
+
+
+@dataclass(frozen=True)
+class DivideMixConfig:
+    """Attributes
+    ----------
+    tau : a label is clean from this probability of the low-loss component.
+    keep_share : share of each given class that stays labelled whatever the mixture says (our reconstruction; 0 = off).
+    """
+
+    tau: float = 0.5
+    keep_share: float = 0.1
+
+
+PRESETS = {"tuned": DivideMixConfig(), "paper": DivideMixConfig(keep_share=0.0)}
+
+
+def divide(
+    snapshot: Snapshot, given_labels: torch.Tensor, classify, config: DivideMixConfig, memory: dict, generator
+) -> tuple[Division, dict]:
+    """Small loss means clean."""
+    clean_prob = loss_stream(snapshot.losses, given_labels, snapshot.logits.shape[1], per_class_from=None)
+    labelled = clean_prob > config.tau
+    division = Division(SETS, (~labelled).long(), labelled, given_labels, clean_prob, clean_prob)
+    return with_every_class(division, snapshot, given_labels, "clean", config.keep_share), {}

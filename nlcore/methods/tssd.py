@@ -1,0 +1,156 @@
+"""TSSD: Two-Stream Sample Distillation (Bai et al., arXiv 2404.10499).
+
+    every epoch after warm-up
+        PSD   loss stream and feature stream agree -> certain positives P, certain negatives N; the rest is uncertain, U
+        MSP   a meta classifier taught on the certain samples mines semi-hard ones, H, from U
+        SSL   MixMatch with P and H labelled, everything else unlabelled
+
+The three steps are the paper's. Every number and the inputs of the meta classifier are our reconstruction, and a field
+of `TSSDConfig`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from nlcore.division import (
+    Division,
+    Snapshot,
+    certain_sets,
+    class_margin,
+    class_means,
+    feature_stream,
+    loss_stream,
+    min_max,
+    row_sums,
+    with_every_class,
+)
+from nlcore.errors import choose
+from nlcore.purification import MIN_SIDE, fit_meta_classifier, meta_features, purification_score, random_other_label
+
+SETS = ("positive", "mined", "negative", "uncertain")
+LABELLED = ("positive", "mined")
+
+
+@dataclass(frozen=True)
+class TSSDConfig:
+    """The defaults are the `tuned` preset.
+
+    Attributes
+    ----------
+    tau : threshold of both streams; certain means above tau or below 1 - tau.
+    combination : how the streams combine, see `nlcore.division.certain_sets`.
+    per_class_from : one loss mixture a class from so many samples a class; None = one for all.
+    feature_score : `margin` to the next class mean, or the `row_sum` of the class's affinity matrix (PSDC).
+    meta : what the meta classifier learns from. `synthetic`: positives, and positives given a random other label;
+        `certain`: positives and negatives (the paper's summaries); `golden`: held-out samples known to be clean, and
+        the same with a random other label; `off`: no mining.
+    meta_scalars : describe samples by loss, probabilities and cosines too, not by feature products alone.
+    meta_passes : passes over its examples, from scratch every epoch.
+    mine_above : score above which an uncertain sample is mined.
+    golden : size of the golden set, taken out of the training data; needs meta = `golden`.
+    keep_share : share of each given class that stays labelled whatever the streams say (0 = off).
+    """
+
+    tau: float = 0.5
+    combination: str = "agreement"
+    per_class_from: int | None = 100
+    feature_score: str = "margin"
+    meta: str = "synthetic"
+    meta_scalars: bool = False
+    meta_passes: int = 5
+    mine_above: float = 0.5
+    golden: int = 0
+    keep_share: float = 0.1
+
+
+PRESETS = {
+    "tuned": TSSDConfig(),
+    "paper": TSSDConfig(
+        per_class_from=None, feature_score="row_sum", meta="certain", meta_scalars=True, keep_share=0.0
+    ),
+}
+
+
+def divide(
+    snapshot: Snapshot, given_labels: torch.Tensor, classify, config: TSSDConfig, memory: dict, generator
+) -> tuple[Division, dict]:
+    """One round of PSD and MSP.
+
+    `memory["golden"]` holds (Snapshot, true labels) of the golden set where there is one. The report beside the
+    division
+    has both streams' probabilities ("p_loss", "p_feature", "scores": tensors of (N,)) and the meta classifier's
+    held-out AUC ("meta_auc").
+    """
+    p_loss, p_feature, positive, negative = psd(snapshot, given_labels, config)
+    uncertain = ~(positive | negative)
+    score, auc = msp(snapshot, given_labels, positive, negative, config, memory.get("golden"), generator)
+    mined = uncertain & (score > config.mine_above)
+
+    membership = torch.full_like(given_labels, SETS.index("uncertain"))
+    for name, members in (("positive", positive), ("negative", negative), ("mined", mined)):
+        membership[members] = SETS.index(name)
+    trust = (p_loss + p_feature) / 2
+    weight = torch.where(mined, score, trust)
+    # Where the streams disagree the meta classifier has the last word on the label.
+    clean_prob = torch.where(uncertain & score.isfinite(), score, trust)
+    division = Division(SETS, membership, positive | mined, given_labels, weight.nan_to_num(0.0), clean_prob)
+    report = {"p_loss": p_loss, "p_feature": p_feature, "scores": score, "meta_auc": auc}
+    return with_every_class(division, snapshot, given_labels, "positive", config.keep_share), report
+
+
+def psd(snapshot: Snapshot, given_labels: torch.Tensor, config: TSSDConfig):
+    """Parallel Sample Division: p_loss, p_feature (N,) float32, certain positives, certain negatives (N,) bool."""
+    num_classes = snapshot.logits.shape[1]
+    choose("feature_score", config.feature_score, ("margin", "row_sum"))
+    p_loss = loss_stream(snapshot.losses, given_labels, num_classes, config.per_class_from)
+    if config.feature_score == "margin":
+        similarity = class_margin(snapshot.features, given_labels, num_classes, p_loss)
+    else:
+        similarity = row_sums(snapshot.features, given_labels, num_classes)
+    p_feature = feature_stream(similarity, given_labels, num_classes)
+    values = torch.stack([min_max(snapshot.losses), 1 - min_max(similarity)], 1)
+    positive, negative = certain_sets(p_loss, p_feature, config.tau, config.combination, values)
+    return p_loss, p_feature, positive, negative
+
+
+def msp(
+    snapshot: Snapshot,
+    given_labels: torch.Tensor,
+    positive: torch.Tensor,
+    negative: torch.Tensor,
+    config: TSSDConfig,
+    golden: tuple[Snapshot, torch.Tensor] | None,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, float]:
+    """Meta Sample Purification: the score of every sample, (N,) float32, and the held-out AUC.
+
+    All NaN, which mines nothing, when it is off or one side has too few examples: 100, or 1 % of a smaller set's size
+    but at least 10.
+    """
+    choose("meta", config.meta, ("synthetic", "certain", "golden", "off"))
+    nothing = torch.full_like(snapshot.losses, torch.nan)
+    if config.meta == "off":
+        return nothing, float("nan")
+    num_classes = snapshot.logits.shape[1]
+    means = class_means(F.normalize(snapshot.features, dim=1), given_labels, num_classes, positive.float())
+
+    def describe(source: Snapshot, labels: torch.Tensor, members=slice(None)) -> torch.Tensor:
+        return meta_features(source.features[members], source.probs[members], labels, means, config.meta_scalars)
+
+    if config.meta == "golden":
+        source, labels = golden
+        clean, noisy = describe(source, labels), describe(source, random_other_label(labels, num_classes, generator))
+    else:
+        labels = given_labels[positive]
+        clean = describe(snapshot, labels, positive)
+        if config.meta == "synthetic":
+            noisy = describe(snapshot, random_other_label(labels, num_classes, generator), positive)
+        else:
+            noisy = describe(snapshot, given_labels[negative], negative)
+    smallest = min(MIN_SIDE, max(10, len(given_labels) // 100))
+    if min(len(clean), len(noisy)) < smallest:
+        return nothing, float("nan")
+    classifier, auc = fit_meta_classifier(clean, noisy, config.meta_passes, generator)
+    return purification_score(classifier, describe(snapshot, given_labels)), auc

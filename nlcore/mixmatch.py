@@ -1,0 +1,143 @@
+"""Semi-supervised training on a division: MixMatch as the noisy-label family uses it (DivideMix).
+
+Labels that are trusted are refined by the network's own opinion, samples that are not get a guessed label, both are
+sharpened and everything is mixed with everything.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+
+@dataclass(frozen=True)
+class SSLConfig:
+    """Semi-supervised training. The defaults are the `tuned` preset; `PAPER_SSL` is the family's convention.
+
+    Attributes
+    ----------
+    alpha : MixUp draws lambda ~ Beta(alpha, alpha).
+    temperature : of sharpening; 1 leaves a distribution as it is.
+    lam_u : weight of the loss on guessed labels.
+    lam_r : weight of the penalty on predictions far from uniform class shares.
+    rampup_epochs : epochs after warm-up over which lam_u grows linearly from 0.
+    unlabelled_loss : `squared` error of probabilities (MixMatch) or `cross_entropy` (our reconstruction).
+    views : random views of each sample; 2 in the family, 1 with twice the steps costs the same.
+    strong : train on strong views, with targets from weak ones (UNICON); else on the weak ones.
+    """
+
+    alpha: float = 1.0
+    temperature: float = 0.5
+    lam_u: float = 1.0
+    lam_r: float = 1.0
+    rampup_epochs: int = 4
+    unlabelled_loss: str = "cross_entropy"
+    views: int = 1
+    strong: bool = False
+
+
+PAPER_SSL = SSLConfig(alpha=4.0, lam_u=25.0, rampup_epochs=16, unlabelled_loss="squared", views=2, strong=False)
+
+
+def sharpen(probs: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Raise probabilities (B, K) to the power 1 / temperature and renormalise the rows."""
+    powered = probs.clamp(min=1e-12) ** (1 / temperature)
+    return powered / powered.sum(1, keepdim=True)
+
+
+def refine_targets(labels: torch.Tensor, weight: torch.Tensor, probs: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Targets of trusted samples: sharpen(w onehot(label) + (1 - w) probs), (B, K).
+
+    labels (B,) int64; weight (B,) in [0, 1]; probs (B, K), the mean prediction over the views.
+    """
+    one_hot = F.one_hot(labels, probs.shape[1]).to(probs.dtype)
+    mixed = weight[:, None] * one_hot + (1 - weight[:, None]) * probs
+    return sharpen(mixed, temperature)
+
+
+def mix(
+    inputs: torch.Tensor, targets: torch.Tensor, lam: float, order: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """MixUp of inputs (B, ...) and targets (B, K) with a permutation of themselves; lam' = max(lam, 1 - lam)."""
+    lam = max(lam, 1 - lam)
+    return lam * inputs + (1 - lam) * inputs[order], lam * targets + (1 - lam) * targets[order]
+
+
+def ssl_loss(
+    logits: torch.Tensor, targets: torch.Tensor, num_labelled: int, lam_u: float, lam_r: float, unlabelled_loss: str
+) -> torch.Tensor:
+    """L_C + lam_u L_U + lam_r L_reg on mixed logits (B, K), of which the first `num_labelled` rows are labelled: a
+    scalar.
+
+    L_C: soft cross-entropy. L_U: squared error of probabilities, or soft cross-entropy. L_reg = sum of pi log(pi /
+    mean p) with pi = 1/K, which keeps a class from being forgotten.
+    """
+    log_probs = logits.log_softmax(1)
+    cross_entropy = -(targets * log_probs).sum(1)
+    loss = cross_entropy[:num_labelled].mean()
+    if len(logits) > num_labelled:
+        if unlabelled_loss == "squared":
+            loss = loss + lam_u * (log_probs[num_labelled:].exp() - targets[num_labelled:]).square().mean()
+        else:
+            loss = loss + lam_u * cross_entropy[num_labelled:].mean()
+    uniform = 1 / logits.shape[1]
+    mean_probs = log_probs.exp().mean(0).clamp(min=1e-12)
+    return loss + lam_r * (uniform * (uniform / mean_probs).log()).sum()
+
+
+def rampup(epochs_after_warmup: int, config: SSLConfig) -> float:
+    """The weight of the unlabelled loss in this epoch."""
+    return config.lam_u * min(1.0, epochs_after_warmup / config.rampup_epochs) if config.rampup_epochs else config.lam_u
+
+
+def batches(
+    index: torch.Tensor, size: int, steps: int, full: bool, generator: torch.Generator
+) -> Iterator[torch.Tensor]:
+    """`steps` random batches of `index` (M,), from one permutation after another.
+
+    With `full` every batch has `size` entries and may run on into the next permutation. Without, each permutation
+    ends in
+    whatever is left, as data loaders do: a last batch of one or two samples gives batch norm so little to work on that
+    its gradient can make whole classes vanish.
+    """
+    queue = index[:0]
+    for _ in range(steps):
+        while len(queue) == 0 or (full and len(queue) < size):
+            queue = torch.cat([queue, index[torch.randperm(len(index), generator=generator, device=index.device)]])
+        yield queue[:size]
+        queue = queue[size:]
+
+
+def mixmatch_step(
+    student,
+    teacher,
+    weak_views: list[torch.Tensor],
+    train_views: list[torch.Tensor],
+    labels: torch.Tensor,
+    weight: torch.Tensor,
+    lam_u: float,
+    lam: float,
+    config: SSLConfig,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """The loss of one MixMatch step, a scalar.
+
+    `weak_views`, from which targets are made, and `train_views`, to learn from, hold the same B + U images: normalised
+    (B + U, C, H, W), the B labelled ones first, whose `labels` (B,) are trusted by `weight` (B,). `lam` is the draw of
+    MixUp; the teacher guesses, the student learns.
+    """
+    num_labelled, repeat = len(labels), len(train_views)
+    with torch.no_grad():
+        teacher.train()  # batch norm then uses the statistics of these unmixed images
+        probs = torch.stack([teacher(view)[0].softmax(1) for view in weak_views]).mean(0)
+        refined = refine_targets(labels, weight, probs[:num_labelled], config.temperature)
+        guessed = sharpen(probs[num_labelled:], config.temperature)
+        # All labelled rows first, whatever the number of views.
+        inputs = torch.cat([v[:num_labelled] for v in train_views] + [v[num_labelled:] for v in train_views])
+        targets = torch.cat([refined] * repeat + [guessed] * repeat)
+        order = torch.randperm(len(inputs), generator=generator, device=inputs.device)
+        inputs, targets = mix(inputs, targets, lam, order)
+    student.train()
+    logits, _ = student(inputs)
+    return ssl_loss(logits, targets, num_labelled * repeat, lam_u, config.lam_r, config.unlabelled_loss)

@@ -1,0 +1,255 @@
+"""What a run leaves behind: `result.json`, `samples.csv`, and the reader that turns many of them into a table."""
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import platform
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nlcore.config import TrainConfig
+from nlcore.division import Division, Snapshot
+from nlcore.errors import InputError
+from nlcore.noise import NoisyLabels
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished run.
+
+    Attributes
+    ----------
+    config : resolved.
+    noise : identity, nominal and realised rate.
+    history : one dict an epoch.
+    best, last, last10 : test accuracy in per cent: the best epoch's (chosen on the test set, so optimistic), the last
+        epoch's, and the mean of the last ten.
+    samples : one entry a training sample, column by column, as in `samples.csv`.
+    wall_seconds, environment : how long it took, and on what.
+    """
+
+    config: TrainConfig
+    noise: dict[str, Any]
+    history: list[dict[str, Any]]
+    best: float
+    last: float
+    last10: float
+    samples: dict[str, list]
+    wall_seconds: float
+    environment: dict[str, str]
+
+    @classmethod
+    def of(
+        cls, config, noisy: NoisyLabels, history, state, snapshot: Snapshot, division: Division, seconds: float
+    ) -> "Result":
+        """Gather a result from a finished run's parts."""
+        accuracy = [row["test_accuracy"] for row in history]
+        noise = {"kind": config.noise, "rate": config.rate, "realised_rate": noisy.rate, "identity": noisy.identity}
+        return cls(
+            config=config,
+            noise=noise,
+            history=history,
+            best=max(accuracy),
+            last=accuracy[-1],
+            last10=sum(accuracy[-10:]) / len(accuracy[-10:]),
+            samples=sample_table(state, snapshot, division),
+            wall_seconds=seconds,
+            environment=environment(state.images.device),
+        )
+
+    def summary(self) -> str:
+        """`best 97.2  last 96.9  last10 96.8`, in per cent."""
+        return f"best {self.best:.1f}  last {self.last:.1f}  last10 {self.last10:.1f}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `result.json` holds: everything but the samples; NaN becomes null."""
+        values = {
+            "config": self.config.to_dict(),
+            "noise": self.noise,
+            "best": self.best,
+            "last": self.last,
+            "last10": self.last10,
+            "division": {key: self.history[-1][key] for key in ("sets", "labelled") if key in self.history[-1]},
+            "history": self.history,
+            "wall_seconds": self.wall_seconds,
+            "environment": self.environment,
+        }
+        return _without_nan(values)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `samples.csv` and, last, `result.json` into a folder; each appears whole or not at all."""
+        folder = Path(folder)
+        check_output_folder(folder, self.config)
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(self.samples)
+        writer.writerows(zip(*self.samples.values(), strict=True))
+        write_atomically(folder / "samples.csv", table.getvalue())
+        write_atomically(folder / "result.json", json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+
+
+def check_output_folder(folder: str | Path, config: TrainConfig) -> None:
+    """Make the folder if need be.
+
+    Raises
+    ------
+    InputError : it cannot be written, or it already holds the result of another configuration.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
+    present = folder / "result.json"
+    if not present.exists():
+        return
+    try:
+        same = json.loads(present.read_text())["config"] == json.loads(json.dumps(config.resolved().to_dict()))
+    except (ValueError, KeyError, TypeError, OSError):
+        same = False
+    if not same:
+        raise InputError(f"{folder} already holds another run; choose another folder")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file that is never seen half-written: to a neighbour first, then renamed."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def describe_division(
+    division: Division, report: dict[str, Any], labelled_sets: tuple[str, ...], state
+) -> dict[str, Any]:
+    """One epoch's division in numbers, for the history.
+
+    `sets`: size, precision and recall of each. In a set that is trained with labels, precision is the share of right
+    targets and recall the share of all rightly given labels that it holds; in a set whose labels are dropped,
+    precision is
+    the share of wrong given labels and recall the share of all wrong ones that it holds. `labelled` joins the labelled
+    sets and adds F1 and the number of targets of each class. Without true labels, precision and recall are None.
+    """
+    given, true = state.given_labels, state.true_labels
+    sets = {}
+    for number, name in enumerate(division.set_names):
+        members = division.membership == number
+        sets[name] = {"size": int(members.sum())} | _quality(
+            members, name in labelled_sets, division.target, given, true
+        )
+    labelled = {"size": int(division.labelled.sum())} | _quality(division.labelled, True, division.target, given, true)
+    precision, recall = labelled["precision"], labelled["recall"]
+    labelled["f1"] = 2 * precision * recall / (precision + recall) if precision and recall else None
+    labelled["histogram"] = torch.bincount(division.target[division.labelled], minlength=state.num_classes).tolist()
+    numbers = {key: value for key, value in report.items() if isinstance(value, int | float | dict)}
+    return {"sets": sets, "labelled": labelled} | numbers
+
+
+def _quality(members, labelled: bool, target, given, true) -> dict[str, float | None]:
+    if true is None:
+        return {"precision": None, "recall": None}
+    right_label = given == true
+    found, all_of_them = (
+        (members & (target == true), right_label) if labelled else (members & ~right_label, ~right_label)
+    )
+    size, relevant = int(members.sum()), int(all_of_them.sum())
+    return {
+        "precision": float(found.sum()) / size if size else None,
+        "recall": float((found & all_of_them).sum()) / relevant if relevant else None,
+    }
+
+
+def sample_table(state, snapshot: Snapshot, division: Division) -> dict[str, list]:
+    """The columns of `samples.csv`.
+
+    `corrected_label` is the label that the method would now give: the target of a labelled sample, the network's own
+    prediction for the others. Unknown true labels are empty.
+    """
+    corrected = torch.where(division.labelled, division.target, snapshot.logits.argmax(1))
+    names = division.set_names
+    return {
+        "index": state.index.tolist(),
+        "given_label": state.given_labels.tolist(),
+        "true_label": [""] * len(corrected) if state.true_labels is None else state.true_labels.tolist(),
+        "set": [names[number] for number in division.membership.tolist()],
+        "clean_prob": [round(p, 6) for p in division.clean_prob.tolist()],
+        "corrected_label": corrected.tolist(),
+    }
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Versions, code and device of this process."""
+    import numpy
+    import sklearn
+
+    import nlcore
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "nlcore": nlcore.__version__,
+        "code": code_version(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "scikit-learn": sklearn.__version__,
+        "device": f"{device.type}: {name}",
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def code_version() -> str:
+    """Twelve hexadecimal digits that change with any source file of the package."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def read_results(folder: str | Path):
+    """Every `*.json` result below a folder as one row of a pandas DataFrame.
+
+    Columns: dataset, subset, noise, rate, realised_rate, method, preset, seed, epochs, best, last, last10,
+    wall_seconds, device, path. A file that cannot be read is an `InputError` that names it.
+    """
+    import pandas as pd
+
+    rows = []
+    for path in sorted(Path(folder).rglob("*.json")):
+        try:
+            values = json.loads(path.read_text())
+            config = values["config"]
+            row = {
+                key: config[key] for key in ("dataset", "subset", "noise", "rate", "method", "preset", "seed", "epochs")
+            }
+            row["realised_rate"] = values["noise"]["realised_rate"]
+            row |= {key: values[key] for key in ("best", "last", "last10", "wall_seconds")}
+            row |= {"device": values["environment"]["device"], "path": str(path)}
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is not a result file ({type(error).__name__}: {error})") from error
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _without_nan(value):
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

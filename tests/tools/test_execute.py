@@ -1,0 +1,184 @@
+"""tools/execute.py on tiny notebooks: what is refused, what is executed again, what a failure leaves behind."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from tools import execute
+
+KERNELSPEC = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+
+class Project:
+    """A root folder with one notebook, ``one``, run through the command line."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "notebooks").mkdir()
+        (root / "nlcore").mkdir()
+        self.write("print(number)")
+        self.limit(60)
+
+    def write(self, code: str) -> None:
+        parameters = new_code_cell("number: int = 1  # what is printed", metadata={"tags": ["parameters"]})
+        notebook = new_notebook(cells=[parameters, new_code_cell(code)], metadata={"kernelspec": KERNELSPEC})
+        nbformat.write(notebook, self.root / "notebooks" / "one.ipynb")
+
+    def limit(self, seconds: float) -> None:
+        profiles = {"smoke": {"one": {"timeout": seconds, "parameters": {"number": 2}}}}
+        (self.root / "notebooks" / "profiles.yml").write_text(yaml.safe_dump(profiles))
+
+    def run(self, *arguments: str) -> Result:
+        return CliRunner().invoke(execute.main, ["--profile", "smoke", *arguments])
+
+    @property
+    def copy(self) -> Path:
+        return self.root / "_build" / "executed" / "notebooks" / "one.ipynb"
+
+    @property
+    def record(self) -> dict:
+        return nbformat.read(self.copy, as_version=4).metadata["nlcore"]
+
+    @property
+    def printed(self) -> str:
+        return nbformat.read(self.copy, as_version=4).cells[-1].outputs[0].text.strip()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setattr(execute, "ROOT", tmp_path)
+    return Project(tmp_path)
+
+
+@pytest.fixture
+def never_executes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals come before any kernel is started."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("a notebook was executed")
+
+    monkeypatch.setattr(execute, "execute", fail)
+
+
+@pytest.mark.usefixtures("never_executes")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-p", "numbr", "3"], "one: unknown parameter numbr (valid: number)"),
+        (["--profile", "huge"], "unknown profile 'huge' (valid: smoke)"),
+        (["two"], "unknown notebook two (valid: one)"),
+    ],
+)
+def test_unknown_name_is_refused_with_the_valid_ones(project: Project, arguments: list[str], message: str) -> None:
+    result = project.run(*arguments)
+    assert result.exit_code != 0
+    assert result.output == f"Error: {message}\n"
+
+
+def test_profile_parameter_reaches_the_notebook(project: Project) -> None:
+    result = project.run()
+    assert result.output.startswith("one  smoke  ")
+    assert project.printed == "2"
+
+
+def test_record_says_how_the_copy_was_made(project: Project) -> None:
+    project.run()
+    record = project.record
+    assert (record["status"], record["profile"], record["parameters"]) == ("complete", "smoke", {"number": 2})
+    assert record["wall_seconds"] > 0
+    assert record["peak_memory_mb"] is None or record["peak_memory_mb"] > 1
+
+
+def test_second_run_is_skipped(project: Project) -> None:
+    project.run()
+    before = project.copy.read_bytes()
+    assert project.run().output == "one  smoke  up to date\n"
+    assert project.copy.read_bytes() == before
+
+
+def add_code(project: Project) -> None:
+    (project.root / "nlcore" / "new.py").write_text("x = 1\n")
+
+
+def add_result(project: Project) -> None:
+    (project.root / "results" / "digits").mkdir(parents=True)
+    (project.root / "results" / "digits" / "result.json").write_text("{}")
+
+
+def change_alternative_text(project: Project) -> None:
+    path = project.root / "notebooks" / "one.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].metadata["mystnb"] = {"image": {"alt": "a histogram"}}
+    nbformat.write(notebook, path)
+
+
+def change_prose(project: Project) -> None:
+    path = project.root / "notebooks" / "one.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(new_markdown_cell("More."))
+    nbformat.write(notebook, path)
+
+
+@pytest.mark.parametrize("change", [add_code, add_result, change_alternative_text, change_prose])
+def test_a_changed_input_asks_for_another_execution(
+    project: Project, monkeypatch: pytest.MonkeyPatch, change: Callable[[Project], None]
+) -> None:
+    executions = []
+    monkeypatch.setattr(execute, "execute", lambda *arguments: executions.append(arguments))
+    project.run()
+    project.run()
+    assert len(executions) == 1
+    change(project)
+    project.run()
+    assert len(executions) == 2
+
+
+def test_changed_source_is_executed(project: Project) -> None:
+    project.run()
+    project.write("print(number + 10)")
+    project.run()
+    assert project.printed == "12"
+
+
+def test_changed_parameter_is_executed(project: Project) -> None:
+    project.run()
+    project.run("-p", "number", "7")
+    assert project.printed == "7"
+
+
+@pytest.mark.parametrize(("word", "value"), [("1e-3", 1e-3), ("3", 3), ("[0, 1]", [0, 1]), ("true", True), ("a", "a")])
+def test_command_line_values_have_types(word: str, value: object) -> None:
+    parsed = execute.parse_value(word)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+def test_a_failing_cell_is_named_and_its_copy_kept(project: Project) -> None:
+    project.write("print('so far')\nraise ValueError('first line\\nlast line')")
+    result = project.run()
+    assert result.exit_code != 0
+    assert result.output == "Error: one: cell In [3]: last line\n"
+    assert project.record["status"] == "failed"
+    assert "so far" in project.copy.read_text()
+
+
+def test_a_failed_copy_is_not_up_to_date(project: Project) -> None:
+    project.write("1 / 0")
+    project.run()
+    assert "ZeroDivisionError" in project.run().output
+
+
+def test_the_time_limit_ends_a_cell_that_does_not_stop(project: Project) -> None:
+    project.write("import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)")
+    project.limit(4)
+    result = project.run()
+    assert result.exit_code != 0
+    assert result.output == "Error: one: stopped at its time limit of 4 s\n"
+    assert project.record["status"] == "failed"
+    kernel = (project.root / "notebooks" / "pid").read_text()
+    assert not Path(f"/proc/{kernel}/cmdline").exists()

@@ -5,10 +5,12 @@ beside the simplest alternatives, at equal size or equal coverage.
 """
 
 from dataclasses import replace
+from itertools import islice
 
 import pandas as pd
 import torch
 
+from nlcore.config import TrainConfig
 from nlcore.division import (
     Snapshot,
     class_margin,
@@ -21,6 +23,9 @@ from nlcore.division import (
 )
 from nlcore.hallucination import Anchors
 from nlcore.methods import anchor, tssd
+from nlcore.noise import NoisyLabels
+from nlcore.results import environment
+from nlcore.training import Epoch, observe, prepare, run
 from nlcore.voting import ballots_from_hard, centred_unit, estimate_transition, soft_votes, with_transition
 
 
@@ -185,3 +190,51 @@ def correction_table(
         right = (labels == true[hard])[confidence.argsort(descending=True, stable=True)].float()
         rows[name] = {f"at {share:.0%}": float(right[: max(1, round(share * len(hard)))].mean()) for share in coverages}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def after_warmup(config: TrainConfig) -> tuple[Epoch, NoisyLabels]:
+    """Train a configuration for its warm-up epochs only: the state that a method's first division starts from."""
+    config = config.resolved()
+    dataset, noisy = prepare(config)
+    *_, last = islice(run(config, dataset, noisy), config.warmup_epochs)
+    return last, noisy
+
+
+def first_division_report(config: TrainConfig, bins: int = 40) -> dict:
+    """Everything that the first division after warm-up can be judged by, as plain values for a stored result.
+
+    `tables`: selection, mining and correction (name -> list of rows). `histograms`: counts of right and wrong labels in
+    `bins` bins of the scaled loss and of both streams' probabilities. Besides: config, noise, test accuracy,
+    environment.
+    """
+    epoch, noisy = after_warmup(config)
+    state = epoch.state
+    given, true, generator = state.given_labels, state.true_labels, state.generator
+    snapshot = observe(state)
+    right = given == true
+    p_loss, p_feature, _, _ = tssd.psd(snapshot, given, tssd.PRESETS["tuned"])
+    tables = {
+        "selection": selection_table(snapshot, given, true, generator),
+        "mining": mining_table(snapshot, given, true, generator),
+        "correction": correction_table(snapshot, given, true, state.teacher.classify, generator),
+    }
+    values = {"scaled loss": min_max(snapshot.losses), "loss stream": p_loss, "feature stream": p_feature}
+    return {
+        "config": state.config.to_dict(),
+        "noise": {"identity": noisy.identity, "realised_rate": noisy.rate},
+        "test_accuracy": epoch.row["test_accuracy"],
+        "tables": {name: table.rename_axis("way").reset_index().to_dict("records") for name, table in tables.items()},
+        "histograms": {
+            name: {
+                kind: torch.histc(v[rows], bins, 0, 1).int().tolist()
+                for kind, rows in (("right", right), ("wrong", ~right))
+            }
+            for name, v in values.items()
+        },
+        "environment": environment(state.images.device),
+    }
+
+
+def report_table(report: dict, name: str) -> pd.DataFrame:
+    """One table of a `first_division_report`, as a DataFrame."""
+    return pd.DataFrame(report["tables"][name]).set_index("way").rename_axis(None)

@@ -67,12 +67,13 @@ def refuse_unknown_parameters(notebook: Path, parameters: dict[str, Any]) -> Non
 # --- whether it has to run -------------------------------------------------------------------------------------------
 
 
-def is_up_to_date(copy: Path, fingerprint: str) -> bool:
-    """Whether ``copy`` is a complete execution with this fingerprint."""
+def is_up_to_date(copy: Path, profile: str, fingerprint: str) -> bool:
+    """Whether ``copy`` is a complete execution, of this profile, with this fingerprint."""
     if not copy.is_file():
         return False
     record = read_notebook(copy).metadata.get("nlcore", {})
-    return record.get("status") == "complete" and record.get("fingerprint") == fingerprint
+    found = (record.get("status"), record.get("profile"), record.get("fingerprint"))
+    return found == ("complete", profile, fingerprint)
 
 
 # --- running it ------------------------------------------------------------------------------------------------------
@@ -96,9 +97,9 @@ def execute(notebook: Path, copy: Path, parameters: dict[str, Any], timeout: flo
     kernel = AsyncKernelManager(kernel_name="python3")
     # A backend chosen for scripts (CI often sets Agg) would leave the pages without figures.
     environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
-    run_sync(kernel.start_kernel)(
-        cwd=str(notebook.parent), env=environment, extra_arguments=["--HistoryManager.hist_file=:memory:"]
-    )
+    # No history file to lock, and no warning that the connection, which stays on this machine, is not encrypted.
+    arguments = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
+    run_sync(kernel.start_kernel)(cwd=str(notebook.parent), env=environment, extra_arguments=arguments)
     overran = threading.Event()
 
     def stop() -> None:
@@ -127,7 +128,7 @@ def execute(notebook: Path, copy: Path, parameters: dict[str, Any], timeout: flo
 def bring_up_to_date(notebook: Path, copy: Path, profile: str, parameters: dict[str, Any], timeout: float) -> str:
     """Execute ``notebook`` unless ``copy`` still holds; return what to say of it."""
     fingerprint = stamp(ROOT, notebook, parameters)
-    if is_up_to_date(copy, fingerprint):
+    if is_up_to_date(copy, profile, fingerprint):
         return "up to date"
     copy.parent.mkdir(parents=True, exist_ok=True)
     # Papermill saves after every cell. Under another name an interrupted run is not mistaken for a copy.

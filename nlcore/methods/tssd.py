@@ -43,6 +43,8 @@ class TSSDConfig:
     combination : how the streams combine, see `nlcore.division.certain_sets`.
     per_class_from : one loss mixture a class from so many samples a class; None = one for all.
     feature_score : `margin` to the next class mean, or the `row_sum` of the class's affinity matrix (PSDC).
+    margin_rounds : times that class means and probabilities are computed from each other; the means of the first round
+        are weighted by the loss stream, those of the later ones by both streams.
     meta : what the meta classifier learns from. `synthetic`: positives, and positives given a random other label;
         `certain`: positives and negatives (the paper's summaries); `golden`: held-out samples known to be clean, and
         the same with a random other label; `off`: no mining.
@@ -57,6 +59,7 @@ class TSSDConfig:
     combination: str = "agreement"
     per_class_from: int | None = 100
     feature_score: str = "margin"
+    margin_rounds: int = 4
     meta: str = "synthetic"
     meta_scalars: bool = False
     meta_passes: int = 5
@@ -106,10 +109,14 @@ def psd(snapshot: Snapshot, given_labels: torch.Tensor, config: TSSDConfig):
     choose("feature_score", config.feature_score, ("margin", "row_sum"))
     p_loss = loss_stream(snapshot.losses, given_labels, num_classes, config.per_class_from)
     if config.feature_score == "margin":
-        similarity = class_margin(snapshot.features, given_labels, num_classes, p_loss)
+        weight = p_loss
+        for _ in range(config.margin_rounds):
+            similarity = class_margin(snapshot.features, given_labels, num_classes, weight)
+            p_feature = feature_stream(similarity, given_labels, num_classes)
+            weight = p_loss * p_feature
     else:
         similarity = row_sums(snapshot.features, given_labels, num_classes)
-    p_feature = feature_stream(similarity, given_labels, num_classes)
+        p_feature = feature_stream(similarity, given_labels, num_classes)
     values = torch.stack([min_max(snapshot.losses), 1 - min_max(similarity)], 1)
     positive, negative = certain_sets(p_loss, p_feature, config.tau, config.combination, values)
     return p_loss, p_feature, positive, negative

@@ -1,0 +1,23 @@
+"""What the book's notebooks share."""
+
+from pathlib import Path
+from typing import Any
+
+
+def glue(name: str, value: Any) -> None:
+    """Make a value quotable in the book's text by `{glue:text}`; outside a book build's environment do nothing.
+
+    Numbers are stored as they are and formatted where they are quoted: a page then cannot disagree with the run.
+    """
+    try:
+        from myst_nb import glue as keep
+    except ImportError:  # a notebook opened alone, on Colab for example
+        return
+    keep(name, value, display=False)
+
+
+def stored(*parts: str) -> Path:
+    """The path of a stored result, looked up from a notebook's folder or from the repository's."""
+    folders = [Path("..") / "results", Path("results"), Path(__file__).parents[1] / "results"]
+    candidates = [folder.joinpath(*parts) for folder in folders]
+    return next((path for path in candidates if path.exists()), candidates[0])

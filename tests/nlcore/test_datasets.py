@@ -1,0 +1,208 @@
+import numpy as np
+import pytest
+import torch
+
+from nlcore import Dataset, InputError, load_dataset
+from nlcore.datasets import check_labels
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits")
+
+
+def made_arrays(train=40, test=20):
+    g = np.random.default_rng(0)
+    return {
+        "x_train": g.integers(0, 256, (train, 32, 32, 3), dtype=np.uint8),
+        "y_train": np.arange(train) % 10,
+        "x_test": g.integers(0, 256, (test, 32, 32, 3), dtype=np.uint8),
+        "y_test": np.arange(test) % 10,
+    }
+
+
+def write_cache(root, **changes):
+    arrays = made_arrays() | changes
+    np.savez(root / "cifar10.npz", **{key: value for key, value in arrays.items() if value is not None})
+    return root / "cifar10.npz"
+
+
+def load_error(root) -> str:
+    with pytest.raises(InputError) as error:
+        load_dataset("cifar10", root)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_digits_are_uint8_images_with_a_channel_and_int64_labels(digits):
+    assert digits.train_images.shape == (1347, 1, 8, 8) and digits.test_images.shape == (450, 1, 8, 8)
+    assert digits.train_images.dtype == torch.uint8 and digits.train_labels.dtype == torch.int64
+    assert digits.train_images.max() == 255 and digits.train_images.min() == 0
+    assert digits.class_names == tuple("0123456789") and digits.num_classes == 10
+
+
+def test_digits_are_always_split_the_same_way_with_every_class_in_proportion(digits):
+    again = load_dataset("digits")
+    assert torch.equal(digits.test_images, again.test_images) and torch.equal(digits.train_labels, again.train_labels)
+    everything = torch.bincount(torch.cat([digits.train_labels, digits.test_labels]))
+    assert (torch.bincount(digits.test_labels) - everything * 450 / 1797).abs().max() < 1
+
+
+def test_no_test_digit_is_also_a_training_digit_of_another_row(digits):
+    from sklearn.datasets import load_digits
+
+    both = torch.cat([digits.train_images, digits.test_images]).flatten(1)
+    whole = torch.from_numpy(np.rint(load_digits().data * (255 / 16)).astype(np.uint8))
+    assert sorted(map(bytes, both.numpy())) == sorted(map(bytes, whole.numpy()))
+
+
+def test_a_present_cache_file_is_used_as_it_is_with_channels_first(tmp_path):
+    arrays = made_arrays()
+    write_cache(tmp_path)
+    dataset = load_dataset("cifar10", tmp_path)
+    assert dataset.train_images.shape == (40, 3, 32, 32) and dataset.train_images.dtype == torch.uint8
+    assert dataset.train_images[7, 2, 3, 4] == arrays["x_train"][7, 3, 4, 2]
+    assert dataset.train_labels.tolist() == arrays["y_train"].tolist() and dataset.class_names[9] == "truck"
+
+
+def test_the_default_root_is_the_environment_variable(tmp_path, monkeypatch):
+    write_cache(tmp_path)
+    monkeypatch.setenv("NLCORE_DATA", str(tmp_path))
+    assert len(load_dataset("cifar10").train_labels) == 40
+
+
+def test_a_truncated_cache_file_is_named_as_damaged(tmp_path):
+    path = write_cache(tmp_path)
+    path.write_bytes(path.read_bytes()[:1000])
+    assert str(path) in load_error(tmp_path) and "damaged" in load_error(tmp_path)
+
+
+def test_a_cache_file_with_flipped_bytes_is_named_as_damaged(tmp_path):
+    path = write_cache(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[5000:5100] = bytes(255 - b for b in content[5000:5100])
+    path.write_bytes(content)
+    assert "damaged" in load_error(tmp_path)
+
+
+def test_a_cache_file_that_is_no_archive_is_named_as_damaged(tmp_path):
+    (tmp_path / "cifar10.npz").write_text("not found")
+    assert "damaged" in load_error(tmp_path)
+
+
+def test_a_cache_file_without_one_of_its_arrays_says_which(tmp_path):
+    write_cache(tmp_path, y_test=None)
+    assert "y_test" in load_error(tmp_path) and "damaged" in load_error(tmp_path)
+
+
+def test_labels_of_the_wrong_length_are_refused(tmp_path):
+    write_cache(tmp_path, y_train=np.arange(39) % 10)
+    message = load_error(tmp_path)
+    assert "39" in message and "40" in message and "train labels" in message
+
+
+def test_labels_out_of_range_are_refused_with_the_first_bad_one(tmp_path):
+    labels = np.arange(40) % 10
+    labels[13] = 10
+    write_cache(tmp_path, y_train=labels)
+    message = load_error(tmp_path)
+    assert "[0, 10)" in message and "label 10 at index 13" in message
+
+
+def test_images_with_nan_are_refused_with_the_first_bad_one(tmp_path):
+    images = np.zeros((40, 32, 32, 3), dtype=np.float32)
+    images[6, 1, 2, 0] = np.nan
+    write_cache(tmp_path, x_train=images)
+    message = load_error(tmp_path)
+    assert "NaN" in message and "image 6" in message
+
+
+def test_float_images_are_refused_even_without_nan(tmp_path):
+    write_cache(tmp_path, x_test=np.zeros((20, 32, 32, 3), dtype=np.float32))
+    assert "uint8" in load_error(tmp_path) and "test" in load_error(tmp_path)
+
+
+def test_a_class_without_a_training_image_is_named(tmp_path):
+    write_cache(tmp_path, y_train=np.arange(40) % 9)
+    assert "truck" in load_error(tmp_path)
+
+
+def test_labels_that_are_not_int64_are_refused():
+    with pytest.raises(InputError, match="int64"):
+        check_labels(torch.zeros(3), 3, 2, "made")
+
+
+def test_an_unknown_name_lists_the_valid_ones():
+    with pytest.raises(InputError, match="'mnist'.*digits, cifar10, cifar100"):
+        load_dataset("mnist")
+
+
+def test_without_a_network_one_line_says_so_and_nothing_half_written_stays(tmp_path, monkeypatch):
+    from torchvision import datasets
+
+    def refuse(self, root, train=True, download=False):
+        (tmp_path / root / "half-a-download.tar.gz").write_bytes(b"...")
+        raise OSError("network is unreachable\nsecond line")
+
+    monkeypatch.setattr(datasets.CIFAR10, "__init__", refuse)
+    message = load_error(tmp_path / "cache")
+    assert "could not be downloaded" in message and "network is unreachable" in message
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_download_is_kept_as_one_file_and_used_from_then_on(tmp_path, monkeypatch):
+    from torchvision import datasets
+
+    downloads = []
+
+    def pretend(self, root, train=True, download=False):
+        downloads.append(train)
+        arrays = made_arrays()
+        split = "train" if train else "test"
+        self.data, self.targets = arrays[f"x_{split}"], arrays[f"y_{split}"].tolist()
+
+    monkeypatch.setattr(datasets.CIFAR10, "__init__", pretend)
+    first, second = load_dataset("cifar10", tmp_path), load_dataset("cifar10", tmp_path)
+    assert sorted(downloads) == [False, True]
+    assert [path.name for path in tmp_path.iterdir()] == ["cifar10.npz"]
+    assert torch.equal(first.train_images, second.train_images)
+
+
+def test_a_subset_holds_the_same_share_of_every_class_and_keeps_the_test_set(digits):
+    subset = digits.subset(300)
+    counts = torch.bincount(subset.train_labels, minlength=10)
+    expected = torch.bincount(digits.train_labels) * 300 / 1347
+    assert counts.sum() == 300 and (counts - expected).abs().max() <= 1
+    assert torch.equal(subset.test_images, digits.test_images)
+
+
+def test_a_subset_keeps_images_and_labels_together_and_depends_on_its_seed(digits):
+    known = {bytes(image.numpy()): int(label) for image, label in zip(digits.train_images, digits.train_labels,
+    strict=True)} subset = digits.subset(50, seed=1)
+    assert all(
+        known[bytes(image.numpy())] == label
+        for image, label in zip(subset.train_images, subset.train_labels.tolist(), strict=True)
+    )
+    assert torch.equal(subset.train_images, digits.subset(50, seed=1).train_images)
+    assert not torch.equal(subset.train_images, digits.subset(50, seed=2).train_images)
+
+
+@pytest.mark.parametrize("n", [9, 1348])
+def test_a_subset_too_small_for_every_class_or_larger_than_the_data_is_refused(digits, n):
+    with pytest.raises(InputError, match="10 to 1347"):
+        digits.subset(n)
+
+
+def test_channel_statistics_are_those_of_the_pixels_as_floats(tmp_path):
+    write_cache(tmp_path)
+    dataset = load_dataset("cifar10", tmp_path)
+    pixels = dataset.train_images.double() / 255
+    mean, std = dataset.channel_statistics()
+    torch.testing.assert_close(mean.double(), pixels.mean((0, 2, 3)), atol=1e-6, rtol=0)
+    torch.testing.assert_close(std.double(), pixels.std((0, 2, 3), correction=0), atol=1e-6, rtol=0)
+
+
+def test_an_own_dataset_is_checked_too():
+    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    with pytest.raises(InputError, match="no sample of class dog"):
+        Dataset("own", images, torch.zeros(4, dtype=torch.int64), images[:1], torch.tensor([1]), ("cat", "dog"))

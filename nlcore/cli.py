@@ -1,12 +1,12 @@
 """The command line: `nlcore train` and `nlcore noise`, also as `python -m nlcore`."""
 
 import io
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from tqdm import tqdm
 
 from nlcore import __version__
@@ -122,14 +122,26 @@ def noise_command(
 
 
 def _pairs(assignments: list[str] | None) -> dict[str, Any]:
-    """`["tau=0.7", "strong=true"]` -> `{"tau": 0.7, "strong": True}`; values are read as YAML."""
+    """`["tau=0.7", "strong=true", "meta=off"]` -> `{"tau": 0.7, "strong": True, "meta": "off"}`."""
     pairs = {}
     for assignment in assignments or []:
         key, equals, value = assignment.partition("=")
         if not equals:
             raise InputError(f"{assignment!r} is not of the form KEY=VALUE")
-        pairs[key.strip()] = yaml.safe_load(value)
+        pairs[key.strip()] = _value(value.strip())
     return pairs
+
+
+def _value(text: str) -> Any:
+    """What a JSON reader or `float` makes of a text, else the text. Not YAML: it reads `off` as false, 1e-3 as text."""
+    if text.lower() in ("true", "false", "null"):
+        text = text.lower()
+    for read in (json.loads, float):
+        try:
+            return read(text)
+        except ValueError:
+            pass
+    return text
 
 
 def _per_cent(rate: float | None) -> str:

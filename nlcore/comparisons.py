@@ -4,6 +4,7 @@ A number of corrected labels and its precision make every voter look good. So ea
 beside the simplest alternatives, at equal size or equal coverage.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
 
@@ -11,6 +12,7 @@ import pandas as pd
 import torch
 
 from nlcore.config import TrainConfig
+from nlcore.datasets import Dataset
 from nlcore.division import (
     Snapshot,
     class_margin,
@@ -23,7 +25,7 @@ from nlcore.division import (
 )
 from nlcore.hallucination import Anchors
 from nlcore.methods import anchor, tssd
-from nlcore.noise import NoisyLabels
+from nlcore.noise import SCALINGS, NoisyLabels, corrupt
 from nlcore.results import environment
 from nlcore.training import Epoch, observe, prepare, run
 from nlcore.voting import ballots_from_hard, centred_unit, estimate_transition, soft_votes, with_transition
@@ -238,3 +240,20 @@ def first_division_report(config: TrainConfig, bins: int = 40) -> dict:
 def report_table(report: dict, name: str) -> pd.DataFrame:
     """One table of a `first_division_report`, as a DataFrame."""
     return pd.DataFrame(report["tables"][name]).set_index("way").rename_axis(None)
+
+
+def scaling_table(dataset: Dataset, rate: float, seeds: Iterable[int]) -> pd.DataFrame:
+    """What the scale of the input does to `idn_xia` noise: one row for each scaling and seed.
+
+    Columns: scaling, seed, wrong (realised rate), top target (share of a class's flips that go to its most frequent
+    wrong label, mean over the classes that have flips), largest class (its share of all given labels).
+    """
+    rows = []
+    for scaling in SCALINGS:
+        for seed in seeds:
+            noisy = corrupt(dataset, "idn_xia", rate, seed, scaling=scaling)
+            flips = noisy.transition_matrix.clone().fill_diagonal_(0)
+            top = float((flips.max(1).values / flips.sum(1)).nanmean())
+            largest = float(torch.bincount(noisy.given_labels).max() / len(noisy.given_labels))
+            rows.append((scaling, seed, noisy.rate, top, largest))
+    return pd.DataFrame(rows, columns=["scaling", "seed", "wrong", "top target", "largest class"])

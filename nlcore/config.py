@@ -6,7 +6,7 @@ preset="paper")` does what it says.
 
 import dataclasses
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from nlcore.errors import InputError, choose
 from nlcore.methods import METHODS
@@ -109,6 +109,7 @@ class TrainConfig:
         choose("network", self.network, NETWORKS)
         choose("schedule", self.schedule, SCHEDULES)
         choose("precision", self.precision, PRECISIONS)
+        choose("device", self.device.partition(":")[0], ("auto", "cpu", "cuda"))
         choose("unlabelled_loss", self.ssl.unlabelled_loss, ("squared", "cross_entropy"))
         expected = type(METHODS[self.method].PRESETS["tuned"])
         if not isinstance(self.settings, expected):
@@ -147,7 +148,7 @@ def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfi
 
     Raises
     ------
-    InputError : a name that none of the three has.
+    InputError : a name that none of the three has, or a value of the wrong type.
     """
     preset = choose("preset", config.preset, PRESETS)
     settings = config.settings or METHODS[choose("method", config.method, METHODS)].PRESETS[preset]
@@ -159,9 +160,21 @@ def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfi
         if home is None or name in ("ssl", "settings"):
             valid = sorted({f.name for owner in homes.values() for f in fields(owner)} - {"ssl", "settings"})
             raise InputError(f"unknown parameter {name!r}; choose one of: {', '.join(valid)}")
+        expected = next(f.type for f in fields(homes[home]) if f.name == name)
+        if not _is_a(value, expected):
+            words = getattr(expected, "__name__", None) if isinstance(expected, type) else str(expected)
+            raise InputError(f"{name} must be of type {words}, not {value!r}")
         changes[home][name] = value
     if changes["settings"]:
         changes["config"]["settings"] = replace(settings, **changes["settings"])
     if changes["ssl"]:
         changes["config"]["ssl"] = replace(ssl, **changes["ssl"])
     return replace(config, **changes["config"])
+
+
+def _is_a(value: Any, annotation: Any) -> bool:
+    """Whether a value fits a field's annotation: a whole number will do for a float, a bool only for a bool."""
+    kinds = (get_origin(annotation),) if get_origin(annotation) is dict else get_args(annotation) or (annotation,)
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, kinds) or (isinstance(value, int) and float in kinds)

@@ -5,6 +5,7 @@ a sample is to the others that carry its label (PSDC). Nothing here builds an N 
 cosine affinity is a product with the class's summed features, O(N d).
 """
 
+import logging
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,6 +13,8 @@ import torch.nn.functional as F
 
 from nlcore.errors import choose
 from nlcore.mixture import low_component
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,7 @@ def with_every_class(
     added = keep_every_class(division.labelled, snapshot.losses, given_labels, num_classes, share)
     if not bool(added.any()):
         return division
+    log.info("division: %d samples added to %r, so that no class vanishes", int(added.sum()), home)
     return replace(
         division,
         labelled=division.labelled | added,

@@ -9,8 +9,11 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from nlcore.datasets import Dataset
 from nlcore.mixture import Mixture
+from nlcore.noise import NoisyLabels
 
 CLEAN, WRONG, NEUTRAL = "#0072B2", "#D55E00", "#8C8C8C"
 METHOD_COLOURS = {"ce": "#8C8C8C", "dividemix": "#E69F00", "tssd": "#0072B2", "anchor": "#009E73"}
@@ -63,6 +66,39 @@ def image_grid(images: torch.Tensor, captions: list[str], columns: int = 8, size
         show_image(ax, image)
         ax.set_title(caption, fontsize=8)
     return figure
+
+
+def image_rows(
+    rows: dict[str, torch.Tensor],
+    captions: dict[str, list[str]] | None = None,
+    colours: dict[str, list[str]] | None = None,
+    size: float = 1.0,
+) -> Figure:
+    """A figure of named rows of images (N, C, H, W) uint8; rows may be of unequal length, or empty."""
+    columns = max(1, *(len(images) for images in rows.values()))
+    height = size + (0.25 if captions else 0.05)
+    figure, axes = plt.subplots(len(rows), columns, figsize=(size * columns + 1, height * len(rows)), squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        line[0].text(-0.15, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=9)
+        for n, (ax, image) in enumerate(zip(line, images, strict=False)):
+            show_image(ax, image)
+            if captions:
+                ax.set_title(captions[name][n], fontsize=8, pad=3, color=colours[name][n] if colours else "black")
+    return figure
+
+
+def labelled_images(dataset: Dataset, noisy: dict[str, NoisyLabels], indices: torch.Tensor) -> Figure:
+    """The same training images, a row for each noise, under their given labels; a wrong one is coloured and starred."""
+    rows, captions, colours = {}, {}, {}
+    for name, labels in noisy.items():
+        given, wrong = labels.given_labels[indices], (labels.given_labels != labels.true_labels)[indices]
+        rows[name] = dataset.train_images[indices]
+        pairs = list(zip(given.tolist(), wrong.tolist(), strict=True))
+        captions[name] = [dataset.class_names[c] + " *" * w for c, w in pairs]
+        colours[name] = [WRONG if w else CLEAN for _, w in pairs]
+    return image_rows(rows, captions, colours)
 
 
 def show_image(ax: Axes, image: torch.Tensor) -> None:
@@ -132,13 +168,38 @@ def set_curves(history: list[dict], names: tuple[str, ...]) -> Figure:
 
 
 def accuracy_curves(ax: Axes, curves: dict[str, np.ndarray], warmup_epochs: int | None = None) -> None:
-    """Mean test accuracy over seeds, with a band of one standard deviation; method -> (seeds, epochs) in per cent."""
+    """Mean test accuracy over seeds, with a band of one sample standard deviation (none for one seed).
+
+    curves : method -> (seeds, epochs) in per cent, see `nlcore.benchmark.curves`.
+    """
     for method, values in curves.items():
         epochs = np.arange(1, values.shape[1] + 1)
-        mean, std = values.mean(0), values.std(0)
+        mean = values.mean(0)
+        std = values.std(0, ddof=1) if len(values) > 1 else np.zeros_like(mean)
         colour = METHOD_COLOURS.get(method)
         ax.plot(epochs, mean, label=method, color=colour)
         ax.fill_between(epochs, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
     if warmup_epochs:
         ax.axvline(warmup_epochs, color="black", linewidth=0.8, linestyle=":")
     ax.set(xlabel="epoch", ylabel="test accuracy (%)")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def accuracy_by_noise(ax: Axes, frame, statistic: str = "last") -> None:
+    """Every run as a dot and every method's mean as a bar, side by side for each noise kind and rate.
+
+    frame : runs as a DataFrame with noise, rate, method, seed and the statistic, in per cent; one dataset and preset.
+    """
+    noises = list(frame.groupby(["noise", "rate"], sort=False).groups)
+    methods = list(frame["method"].unique())
+    for number, method in enumerate(methods):
+        colour = METHOD_COLOURS.get(method)
+        offset = 0.8 * (number - (len(methods) - 1) / 2) / len(methods)
+        for place, (kind, rate) in enumerate(noises):
+            runs = frame[(frame["noise"] == kind) & (frame["rate"] == rate) & (frame["method"] == method)][statistic]
+            label = method if place == 0 else None
+            ax.plot([place + offset] * len(runs), runs, "o", markersize=4, alpha=0.7, color=colour, label=label)
+            ax.hlines(runs.mean(), place + offset - 0.08, place + offset + 0.08, color=colour, linewidth=2)
+    ax.set_xticks(range(len(noises)), [f"{kind}\n{100 * rate:g} %" for kind, rate in noises])
+    ax.set(ylabel=f"{statistic} test accuracy (%)")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))

@@ -87,6 +87,7 @@ class Result:
         """Write `samples.csv` and, last, `result.json` into a folder; each appears whole or not at all."""
         folder = Path(folder)
         check_output_folder(folder, self.config)
+        folder.mkdir(parents=True, exist_ok=True)
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(self.samples)
@@ -96,7 +97,7 @@ class Result:
 
 
 def check_output_folder(folder: str | Path, config: TrainConfig) -> None:
-    """Make the folder if need be.
+    """Find out, before a long run, whether its result can be saved there; nothing is written.
 
     Raises
     ------
@@ -104,8 +105,8 @@ def check_output_folder(folder: str | Path, config: TrainConfig) -> None:
     """
     folder = Path(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error

@@ -4,6 +4,7 @@
 its end and keeps the result. Everything that changes during a run is in one `State`.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ from nlcore.mixmatch import batches, mixmatch_step, rampup
 from nlcore.networks import average_weights, build_network, frozen_copy, recalibrate_batch_norm
 from nlcore.noise import NoisyLabels, corrupt
 from nlcore.results import Result, describe_division
+
+log = logging.getLogger(__name__)
 
 OBSERVE_BATCH = 1000
 RECALIBRATION_IMAGES = 2000
@@ -147,6 +150,8 @@ def start(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> State:
     """A fresh state for a resolved configuration."""
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(automatic if config.device == "auto" else config.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError("no CUDA device is available here; choose device=cpu or auto")
     generator = torch.Generator(device).manual_seed(config.seed)
     index, golden_index = _set_golden_aside(len(noisy.given_labels), config)
     if len(golden_index) and noisy.true_labels is None:
@@ -246,18 +251,22 @@ def warmup_epoch(state: State) -> float:
 
 
 def ssl_epoch(state: State, division: Division) -> float:
-    """MixMatch on a division; returns the mean loss."""
+    """MixMatch on a division; returns the mean loss.
+
+    Without any labelled sample the epoch is one of warm-up; without unlabelled ones, of MixUp on the labelled alone.
+    Both are logged.
+    """
     config = state.config
     labelled, unlabelled = division.labelled.nonzero().flatten(), (~division.labelled).nonzero().flatten()
     if len(labelled) == 0:
-        raise InputError(
-            f"epoch {state.epoch + 1}: no sample is labelled; keep_share above 0 keeps some of every class"
-        )
+        log.warning("epoch %d: no sample is labelled; trained as in warm-up", state.epoch + 1)
+        return warmup_epoch(state)
+    if len(unlabelled) == 0:
+        log.info("epoch %d: every sample is labelled; nothing is guessed", state.epoch + 1)
     lam_u = rampup(state.epoch - config.warmup_epochs, config.ssl)
     steps = _steps(len(labelled), len(state.images), config)
     size = config.batch_size
     labelled_batches = batches(labelled, size, steps, config.full_batches, state.generator)
-    # Without unlabelled samples the step is MixUp on the labelled ones alone.
     unlabelled_batches = batches(
         unlabelled, size, steps if len(unlabelled) else 0, config.full_batches, state.generator
     )

@@ -101,6 +101,13 @@ class AnchorConfig:
     weight_by_easiness: bool = True
     keep_share: float = 0.1
 
+    def __post_init__(self):
+        choose("easy_loss", self.easy_loss, ("prototype", "ce"))
+        choose("generator", self.generator, ("learned", "interpolated"))
+        choose("direction", self.direction, ("anchor_to_hard", "hard_to_anchor"))
+        choose("threshold", self.threshold, ("own_class", "none"))
+        choose("vote", self.vote, ("majority", "soft"))
+
 
 PRESETS = {
     "tuned": AnchorConfig(),
@@ -159,7 +166,6 @@ def select_easy(
     snapshot: Snapshot, given_labels: torch.Tensor, config: AnchorConfig
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Step 1: easiness w (N,) float32, and the easy set (N,) bool."""
-    choose("easy_loss", config.easy_loss, ("prototype", "ce"))
     num_classes = snapshot.logits.shape[1]
     losses = snapshot.losses
     if config.easy_loss == "prototype":
@@ -207,7 +213,6 @@ def make_anchors(
 ) -> tuple[Anchors, dict]:
     """Step 2: train the hallucinator (phase one) and make this epoch's anchors; easy (E,) are the rows of easy
     samples."""
-    choose("generator", config.generator, ("learned", "interpolated"))
     features, labels = snapshot.features[easy], given_labels[easy]
     num_classes = max(1, len(labels.unique()))
     per_class = min(config.max_anchors_per_class, -(-config.anchors_per_easy * len(easy) // num_classes))
@@ -257,9 +262,6 @@ def vote(
     config: AnchorConfig,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Step 3: label, share and acceptance of the verdict on each hard sample (H,); easy and hard are rows."""
-    choose("direction", config.direction, ("anchor_to_hard", "hard_to_anchor"))
-    choose("threshold", config.threshold, ("own_class", "none"))
-    choose("vote", config.vote, ("majority", "soft"))
     num_classes = snapshot.logits.shape[1]
     centre = snapshot.features[easy].mean(0)
     queries = centred_unit(snapshot.features[hard], centre)

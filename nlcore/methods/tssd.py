@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from nlcore.division import (
+    COMBINATIONS,
     Division,
     Snapshot,
     certain_sets,
@@ -67,6 +68,11 @@ class TSSDConfig:
     golden: int = 0
     keep_share: float = 0.1
 
+    def __post_init__(self):
+        choose("combination", self.combination, COMBINATIONS)
+        choose("feature_score", self.feature_score, ("margin", "row_sum"))
+        choose("meta", self.meta, ("synthetic", "certain", "golden", "off"))
+
 
 PRESETS = {
     "tuned": TSSDConfig(),
@@ -106,7 +112,6 @@ def divide(
 def psd(snapshot: Snapshot, given_labels: torch.Tensor, config: TSSDConfig):
     """Parallel Sample Division: p_loss, p_feature (N,) float32, certain positives, certain negatives (N,) bool."""
     num_classes = snapshot.logits.shape[1]
-    choose("feature_score", config.feature_score, ("margin", "row_sum"))
     p_loss = loss_stream(snapshot.losses, given_labels, num_classes, config.per_class_from)
     if config.feature_score == "margin":
         weight = p_loss
@@ -136,7 +141,6 @@ def msp(
     All NaN, which mines nothing, when it is off or one side has too few examples: 100, or 1 % of a smaller set's size
     but at least 10.
     """
-    choose("meta", config.meta, ("synthetic", "certain", "golden", "off"))
     nothing = torch.full_like(snapshot.losses, torch.nan)
     if config.meta == "off":
         return nothing, float("nan")

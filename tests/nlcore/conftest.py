@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import hypothesis
 import numpy as np
 import pytest
+import sklearn.metrics  # noqa: F401 - its first import draws from python's `random`, whoever does it
 import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -37,10 +38,11 @@ def make_dataset():
 def make_snapshot():
     """`make_snapshot(n, k, rate, seed)`: what a good network sees: features near their TRUE class, labels often wrong.
 
-    Gives snapshot, given, true, classify, generator.
+    `blur` spreads the features; `doubt` disturbs the logits, so that losses tell less than features. Gives
+    snapshot, given, true, classify, generator.
     """
 
-    def make(n: int = 800, k: int = 4, rate: float = 0.3, seed: int = 0, blur: float = 0.35) -> SimpleNamespace:
+    def make(n: int = 800, k: int = 4, rate: float = 0.3, seed: int = 0, blur: float = 0.35, doubt: float = 0.0):
         g = torch.Generator().manual_seed(seed)
         true = torch.arange(n) % k
         wrong = torch.rand(n, generator=g) < rate
@@ -51,7 +53,7 @@ def make_snapshot():
         def classify(x: torch.Tensor) -> torch.Tensor:
             return x @ prototypes.T / 2
 
-        logits = classify(features)
+        logits = classify(features) + doubt * torch.randn(n, k, generator=g)
         snapshot = Snapshot(logits, features, F.cross_entropy(logits, given, reduction="none"))
         return SimpleNamespace(snapshot=snapshot, given=given, true=true, classify=classify, generator=g)
 

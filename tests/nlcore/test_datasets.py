@@ -48,7 +48,7 @@ def test_digits_are_always_split_the_same_way_with_every_class_in_proportion(dig
     assert (torch.bincount(digits.test_labels) - everything * 450 / 1797).abs().max() < 1
 
 
-def test_no_test_digit_is_also_a_training_digit_of_another_row(digits):
+def test_both_splits_together_are_every_bundled_digit_once(digits):
     from sklearn.datasets import load_digits
 
     both = torch.cat([digits.train_images, digits.test_images]).flatten(1)
@@ -133,7 +133,7 @@ def test_labels_that_are_not_int64_are_refused():
 
 
 def test_an_unknown_name_lists_the_valid_ones():
-    with pytest.raises(InputError, match="'mnist'.*digits, cifar10, cifar100"):
+    with pytest.raises(InputError, match=r"'mnist'.*digits, cifar10, cifar100"):
         load_dataset("mnist")
 
 
@@ -177,8 +177,9 @@ def test_a_subset_holds_the_same_share_of_every_class_and_keeps_the_test_set(dig
 
 
 def test_a_subset_keeps_images_and_labels_together_and_depends_on_its_seed(digits):
-    known = {bytes(image.numpy()): int(label) for image, label in zip(digits.train_images, digits.train_labels,
-    strict=True)} subset = digits.subset(50, seed=1)
+    rows = zip(digits.train_images, digits.train_labels, strict=True)
+    known = {bytes(image.numpy()): int(label) for image, label in rows}
+    subset = digits.subset(50, seed=1)
     assert all(
         known[bytes(image.numpy())] == label
         for image, label in zip(subset.train_images, subset.train_labels.tolist(), strict=True)

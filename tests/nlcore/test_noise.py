@@ -31,7 +31,7 @@ def test_given_labels_are_class_numbers_and_true_labels_stay_as_they_were(tens, 
     before = tens.train_labels.clone()
     noisy = corrupt(tens, kind, rate, seed)
     assert noisy.given_labels.shape == before.shape and noisy.given_labels.dtype == torch.int64
-    assert 0 <= noisy.given_labels.min() and noisy.given_labels.max() < 10
+    assert noisy.given_labels.min() >= 0 and noisy.given_labels.max() < 10
     assert torch.equal(noisy.true_labels, before) and torch.equal(tens.train_labels, before)
 
 
@@ -59,8 +59,9 @@ def test_the_same_seed_gives_the_same_labels_whatever_the_global_random_state(
 
 @given(kind=any_kind, rate=st.floats(0.2, 0.8), seed=any_seed)
 def test_another_seed_gives_other_labels(tens, kind, rate, seed):
-    assert not torch.equal(corrupt(tens, kind, rate, seed).given_labels, corrupt(tens, kind, rate, seed +
-    1).given_labels)
+    assert not torch.equal(
+        corrupt(tens, kind, rate, seed).given_labels, corrupt(tens, kind, rate, seed + 1).given_labels
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -206,7 +207,7 @@ def test_idn_xia_flip_probabilities_average_to_the_truncated_normal_and_the_labe
     n = 3000
     noisy = corrupt(make_dataset(n, 10), "idn_xia", rate, seed, scaling=scaling)
     q = noisy.flip_prob
-    assert 0 <= q.min() and q.max() <= 1
+    assert q.min() >= 0 and q.max() <= 1
     expected = truncnorm(-rate / 0.1, (1 - rate) / 0.1, loc=rate, scale=0.1)
     assert abs(float(q.mean()) - expected.mean()) < 5 * expected.std() / math.sqrt(n)
     sampling_error = float((q * (1 - q)).sum().sqrt()) / n
@@ -252,15 +253,15 @@ def test_a_rate_outside_zero_to_one_is_refused(tens, rate):
 
 
 def test_an_unknown_kind_lists_the_valid_ones(tens):
-    with pytest.raises(InputError, match="'gaussian'.*symmetric, asymmetric, pairflip, idn_xia, given"):
+    with pytest.raises(InputError, match=r"'gaussian'.*symmetric, asymmetric, pairflip, idn_xia, given"):
         corrupt(tens, "gaussian", 0.4, 0)
 
 
 def test_an_unknown_option_lists_the_valid_ones(tens):
-    with pytest.raises(InputError, match="'scale'.*valid options: scaling"):
+    with pytest.raises(InputError, match=r"'scale'.*valid options: scaling"):
         corrupt(tens, "idn_xia", 0.4, 0, scale="raw")
 
 
 def test_an_unknown_scaling_lists_the_valid_ones(tens):
-    with pytest.raises(InputError, match="'pixel'.*raw, unit, normalised"):
+    with pytest.raises(InputError, match=r"'pixel'.*raw, unit, normalised"):
         corrupt(tens, "idn_xia", 0.4, 0, scaling="pixel")

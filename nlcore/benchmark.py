@@ -1,0 +1,190 @@
+"""Many runs: a grid of configurations, a stored result for each, and the tables that compare them.
+
+A cell of the grid is one run. Its result has a file of its own, so a grid that was interrupted goes on where it
+stopped, and a grid that grows by one seed runs only what is new.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from nlcore.config import TrainConfig
+from nlcore.errors import InputError, choose
+from nlcore.noise import NOISES
+from nlcore.results import code_version, read_results, write_atomically
+from nlcore.training import train
+
+NAMED = ("dataset", "subset", "noise", "rate", "method", "preset", "epochs", "seed")
+CELL = ["dataset", "noise", "rate", "method", "preset"]
+STATISTICS = ["best", "last", "last10"]
+
+
+def parse_noise(text: str) -> tuple[str, float]:
+    """`"idn_xia:0.4"` -> `("idn_xia", 0.4)`; an `InputError` says what is wrong with anything else."""
+    kind, _, rate = str(text).partition(":")
+    choose("noise", kind, NOISES)
+    try:
+        return kind, float(rate)
+    except ValueError:
+        raise InputError(f"noise {text!r} is not of the form KIND:RATE, e.g. symmetric:0.4") from None
+
+
+def cell_name(config: TrainConfig) -> str:
+    """The name of a cell's file, without `.json`: dataset, subset, noise, rate, method, preset, epochs, seed.
+
+    A configuration that says more than these has eight hexadecimal digits appended, so that no two share a name.
+    """
+    config = config.resolved()
+    subset = [] if config.subset is None else [f"n{config.subset}"]
+    parts = [config.dataset, *subset, config.noise, f"{config.rate:.10g}", config.method, config.preset]
+    parts += [f"{config.epochs}epochs", f"seed{config.seed}"]
+    if config != TrainConfig(**{name: getattr(config, name) for name in NAMED}).resolved():
+        parts.append(hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()[:8])
+    return "_".join(parts)
+
+
+def is_stored(config: TrainConfig, folder: str | Path) -> bool:
+    """Whether the folder holds the result of this configuration, made by the code as it is now."""
+    try:
+        values = json.loads((Path(folder) / f"{cell_name(config)}.json").read_text(encoding="utf-8"))
+        same = values["config"] == json.loads(json.dumps(config.resolved().to_dict()))
+        return same and values["environment"]["code"] == code_version()
+    except (OSError, ValueError, KeyError, TypeError):  # no such file, or a damaged one: run it again
+        return False
+
+
+def run_cell(config: TrainConfig, folder: str | Path) -> Path:
+    """Run one cell, unless `is_stored`; return the path of its result, which appears whole or not at all."""
+    folder = Path(folder)
+    path = folder / f"{cell_name(config)}.json"
+    if not is_stored(config, folder):
+        result = train(config)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def run_grid(configs: Iterable[TrainConfig], folder: str | Path, workers: int = 1) -> pd.DataFrame:
+    """Run the cells that are not stored yet, several at a time, and read all of them.
+
+    A script that calls this needs the usual `if __name__ == "__main__":`, because the workers are fresh processes.
+    They share the cores: the number of threads, hence of workers, can move the last digits of a result.
+
+    Parameters
+    ----------
+    configs : the cells; the same one twice runs once.
+    folder : of the stored results, made if need be.
+    workers : processes.
+
+    Returns
+    -------
+    One row a cell, in the order of `configs`, with the columns of `nlcore.results.read_results`.
+
+    Raises
+    ------
+    InputError, RuntimeError : cells that failed, by name and with the reason of each; all others have run and are kept.
+        It is an InputError if each of them is.
+    """
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, not {workers}")
+    cells = {cell_name(config): config for config in configs}
+    if not cells:
+        raise InputError("the grid has no cell")
+    missing = {name: config for name, config in cells.items() if not is_stored(config, folder)}
+    if missing:
+        _run_all(missing, folder, min(workers, len(missing)))
+    frame = read_results(folder)
+    own = frame.set_index(frame["path"].map(lambda path: str(Path(path).relative_to(folder))))
+    return own.loc[[f"{name}.json" for name in cells]].reset_index(drop=True)
+
+
+def _run_all(cells: dict[str, TrainConfig], folder: str | Path, workers: int) -> None:
+    failures: dict[str, Exception] = {}
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    spawn = multiprocessing.get_context("spawn")  # a forked process cannot use an accelerator
+    pool = ProcessPoolExecutor(workers, spawn, torch.set_num_threads, (threads,))
+    try:
+        names = {pool.submit(run_cell, config, folder): name for name, config in cells.items()}
+        bar = tqdm(as_completed(names), total=len(names), unit="run", disable=not sys.stderr.isatty())
+        for finished in bar:
+            if error := finished.exception():
+                failures[names[finished]] = error
+    finally:  # an interrupted grid drops the cells that have not begun
+        pool.shutdown(cancel_futures=True)
+    if failures:
+        kind = InputError if all(isinstance(error, InputError) for error in failures.values()) else RuntimeError
+        reasons = "; ".join(f"{name}: {_one_line(failures[name])}" for name in cells if name in failures)
+        raise kind(f"{len(failures)} of {len(cells)} cells failed: {reasons}")
+
+
+def _one_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over seeds.
+
+    Parameters
+    ----------
+    frame : runs, as `run_grid` returns them.
+
+    Returns
+    -------
+    A row for each dataset, noise, rate, method and preset, in order of appearance. Columns: `best_mean`, `best_std` and
+    so on for last and last10; `n`, the number of seeds; `realised_rate`. The deviation is the sample's (n - 1 in the
+    denominator), hence NaN for one seed.
+
+    Raises
+    ------
+    InputError : a seed twice in one cell, or a cell that mixes runs of different length or size.
+    """
+    mixed = (frame.groupby(CELL)[["subset", "epochs"]].nunique(dropna=False) > 1).any(axis=1)
+    if mixed.any():
+        raise InputError(f"runs of different length or subset in {' '.join(map(str, mixed.idxmax()))}")
+    twice = frame.duplicated([*CELL, "seed"])
+    if twice.any():
+        row = frame[twice].iloc[0]
+        cell = " ".join(str(row[key]) for key in CELL)
+        raise InputError(f"more than one run of {cell} with seed {row['seed']}: {row['path']}")
+    groups = frame.assign(realised_rate=frame["realised_rate"].astype(float)).groupby(CELL, sort=False)
+    columns = {f"{name}_{of}": groups[name].agg(of) for name in STATISTICS for of in ("mean", "std")}
+    return pd.DataFrame(columns | {"n": groups.size(), "realised_rate": groups["realised_rate"].mean()})
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A `summary` for the eye: `97.2 ± 0.3`, or `97.2 (n = 1)` where one seed cannot say how much it varies."""
+
+    def cell(mean: float, std: float, n: int) -> str:
+        return f"{mean:.1f} (n = 1)" if n == 1 else f"{mean:.1f} ± {std:.1f}"
+
+    columns = {
+        name: [cell(*row) for row in zip(table[f"{name}_mean"], table[f"{name}_std"], table["n"], strict=True)]
+        for name in STATISTICS
+    }
+    return pd.DataFrame(columns | {"n": table["n"].tolist()}, index=table.index)
+
+
+def curves(frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Test accuracy by epoch: method -> (seeds, epochs) in per cent, seeds in ascending order.
+
+    Parameters
+    ----------
+    frame : runs of one dataset, noise, rate and preset, as `run_grid` returns them; their files are read again.
+    """
+    if (frame[["dataset", "noise", "rate", "preset", "epochs"]].nunique() > 1).any():
+        raise InputError("curves need runs of one dataset, noise, rate, preset and length")
+    histories = {path: json.loads(Path(path).read_text(encoding="utf-8"))["history"] for path in frame["path"]}
+    return {
+        method: np.array([[row["test_accuracy"] for row in histories[path]] for path in runs["path"]])
+        for method, runs in frame.sort_values("seed", kind="stable").groupby("method", sort=False)
+    }

@@ -1,0 +1,182 @@
+"""The grid runner: what it runs again, what it leaves alone, and what its tables say."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nlcore import InputError, TrainConfig
+from nlcore.benchmark import cell_name, curves, is_stored, parse_noise, readable, run_cell, run_grid, summary
+
+TINY = TrainConfig(method="ce", rate=0.2, subset=100, epochs=2, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with one finished cell: `TINY`."""
+    folder = tmp_path_factory.mktemp("grid")
+    run_cell(TINY, folder)
+    return folder
+
+
+@pytest.fixture
+def stored(folder, tmp_path) -> Path:
+    """The path of that cell in a folder of the test's own."""
+    path = tmp_path / f"{cell_name(TINY)}.json"
+    path.write_bytes((folder / path.name).read_bytes())
+    return path
+
+
+def rows(last: list[float], **changes) -> pd.DataFrame:
+    """Made runs that differ in their seed and accuracy."""
+    cell = {"dataset": "digits", "noise": "symmetric", "rate": 0.4, "method": "ce", "preset": "tuned"} | changes
+    numbers = [{"best": x + 2, "last": x, "last10": x - 1, "seed": seed} for seed, x in enumerate(last)]
+    return pd.DataFrame(
+        [cell | number | {"subset": None, "epochs": 30, "realised_rate": None, "path": ""} for number in numbers]
+    )
+
+
+def test_name_says_what_the_run_is():
+    plain = TrainConfig(noise="idn_xia", rate=0.35, method="anchor", preset="paper", seed=3)
+    assert cell_name(plain) == "digits_idn_xia_0.35_anchor_paper_30epochs_seed3"
+    assert cell_name(replace(plain, subset=300)).startswith("digits_n300_idn_xia_")
+
+
+def test_name_tells_other_settings_apart():
+    plain = TrainConfig()
+    names = {cell_name(replace(plain, **change)) for change in ({}, {"batch_size": 16}, {"batch_size": 8})}
+    assert len(names) == 3
+    assert cell_name(plain) == cell_name(plain.resolved())
+
+
+def test_noise_is_parsed():
+    assert parse_noise("idn_xia:0.4") == ("idn_xia", 0.4)
+
+
+@pytest.mark.parametrize("text", ["symmetric", "symmetric:", "symmetric:much", "nonsense:0.4", "0.4", ""])
+def test_bad_noise_is_named(text):
+    with pytest.raises(InputError, match="noise"):
+        parse_noise(text)
+
+
+def test_stored_cell_is_not_run_again(stored):
+    before = stored.stat()
+    assert run_cell(TINY, stored.parent) == stored
+    assert (stored.stat().st_mtime_ns, stored.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_only_missing_cells_run(stored):
+    before = stored.stat().st_mtime_ns
+    frame = run_grid([TINY, replace(TINY, seed=1), TINY], stored.parent, workers=2)
+    assert frame["seed"].tolist() == [0, 1]
+    assert sorted(path.name for path in stored.parent.iterdir()) == sorted(Path(path).name for path in frame["path"])
+    assert stored.stat().st_mtime_ns == before
+
+
+def test_result_of_other_code_is_run_again(stored):
+    values = json.loads(stored.read_text())
+    values["environment"]["code"] = "0" * 12
+    stored.write_text(json.dumps(values))
+    assert not is_stored(TINY, stored.parent)
+    run_cell(TINY, stored.parent)
+    again = json.loads(stored.read_text())
+    assert is_stored(TINY, stored.parent)
+    assert again["last"] == values["last"]
+
+
+def test_result_of_another_config_is_run_again(stored):
+    values = json.loads(stored.read_text())
+    values["config"]["learning_rate"] = 0.001
+    stored.write_text(json.dumps(values))
+    assert not is_stored(TINY, stored.parent)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"config": {}}'])
+def test_damaged_cell_is_run_again(stored, text):
+    stored.write_text(text)
+    assert not is_stored(TINY, stored.parent)
+
+
+def test_damaged_foreign_file_is_named(stored):
+    (stored.parent / "other.json").write_text("{")
+    with pytest.raises(InputError, match=r"other\.json"):
+        run_grid([TINY], stored.parent)
+
+
+def test_rows_come_in_the_order_of_the_grid_and_of_the_grid_alone(stored):
+    (stored.parent / "deeper").mkdir()
+    (stored.parent / "deeper" / stored.name).write_bytes(stored.read_bytes())
+    values = json.loads(stored.read_text())
+    other = replace(TINY, seed=7)
+    values["config"] = other.resolved().to_dict()
+    (stored.parent / f"{cell_name(other)}.json").write_text(json.dumps(values))
+    assert run_grid([other, TINY], stored.parent)["seed"].tolist() == [7, 0]
+    assert run_grid([TINY], stored.parent)["seed"].tolist() == [0]
+
+
+def test_failing_cells_are_named_and_the_others_kept(tmp_path):
+    broken = replace(TINY, seed=5, learning_rate=1e30)
+    with pytest.raises(RuntimeError, match="1 of 2 cells failed") as error:
+        run_grid([broken, TINY], tmp_path, workers=2)
+    assert f"{cell_name(broken)}: the loss became" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert is_stored(TINY, tmp_path)
+    assert [path.stem for path in tmp_path.iterdir()] == [cell_name(TINY)]
+
+
+def test_failures_that_the_user_can_mend_are_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="rate must lie in"):
+        run_grid([replace(TINY, rate=1.5)], tmp_path)
+
+
+def test_empty_grid_and_no_worker_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no cell"):
+        run_grid([], tmp_path)
+    with pytest.raises(InputError, match="workers must be at least 1"):
+        run_grid([TINY], tmp_path, workers=0)
+
+
+def test_summary_is_mean_and_sample_deviation():
+    table = summary(pd.concat([rows([90.0, 92.0, 97.0]), rows([50.0, 60.0], method="tssd")]))
+    ce, tssd = table.loc[("digits", "symmetric", 0.4, "ce", "tuned")], table.iloc[1]
+    assert (ce["last_mean"], ce["best_mean"], ce["last10_mean"]) == (93.0, 95.0, 92.0)
+    assert math.isclose(ce["last_std"], math.sqrt((9 + 1 + 16) / 2))
+    assert (ce["n"], tssd["n"]) == (3, 2)
+    assert readable(table)["last"].tolist() == ["93.0 ± 3.6", "55.0 ± 7.1"]
+
+
+def test_one_seed_has_no_deviation():
+    table = summary(rows([90.0]))
+    assert math.isnan(table["last_std"].iloc[0])
+    assert readable(table)["last"].tolist() == ["90.0 (n = 1)"]
+
+
+def test_summary_refuses_a_seed_twice():
+    with pytest.raises(InputError, match=r"more than one run of digits symmetric 0\.4 ce tuned with seed 0"):
+        summary(pd.concat([rows([90.0]), rows([80.0])]))
+
+
+@pytest.mark.parametrize("change", [{"epochs": 60}, {"subset": 100}])
+def test_summary_refuses_runs_that_do_not_belong_together(change):
+    with pytest.raises(InputError, match=r"different length or subset in digits symmetric 0\.4 ce tuned"):
+        summary(pd.concat([rows([90.0]), rows([80.0]).assign(seed=1, **change)]))
+
+
+def test_curves_are_seeds_by_epochs(folder):
+    frame = run_grid([TINY], folder)
+    (path,) = frame["path"]
+    accuracy = [row["test_accuracy"] for row in json.loads(Path(path).read_text())["history"]]
+    made = Path(path).with_name("made.txt")
+    made.write_text(json.dumps({"history": [{"test_accuracy": 1.0}, {"test_accuracy": 2.0}]}))
+    both = pd.concat([frame.assign(seed=1, path=str(made)), frame])
+    np.testing.assert_array_equal(curves(both)["ce"], [accuracy, [1.0, 2.0]])
+
+
+def test_curves_refuse_a_mixture_of_cells(folder):
+    frame = run_grid([TINY], folder)
+    with pytest.raises(InputError, match="curves need runs of one"):
+        curves(pd.concat([frame, frame.assign(rate=0.3)]))

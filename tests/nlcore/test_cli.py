@@ -1,0 +1,205 @@
+"""The command line: whole runs as a subprocess; refusals mostly in this process, which has imported torch already."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from nlcore import cli
+
+TRAIN = ["train", "--dataset", "digits", "--epochs", "3", "--warmup-epochs", "1", "--subset", "300"]
+
+
+def nlcore(*arguments, **environment) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "nlcore", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+    )
+
+
+@pytest.fixture
+def refusal(capsys, monkeypatch):
+    """`refusal(arguments)`: run `main` on arguments that it must refuse; its one line on standard error."""
+
+    def run(*arguments) -> str:
+        monkeypatch.setattr(sys, "argv", ["nlcore", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert end.value.code not in (0, None)
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1, lines
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """One finished run: the process and its folder."""
+    out = tmp_path_factory.mktemp("runs") / "a" / "run"
+    options = ["--noise", "symmetric", "--rate", "0.4", "--method", "tssd", "--seed", "7", "--set", "tau=0.6"]
+    return nlcore(*TRAIN, *options, "--out", out), out
+
+
+def test_the_last_line_of_a_run_is_its_accuracy_and_no_bar_is_drawn_into_a_pipe(trained):
+    process, _ = trained
+    assert process.returncode == 0 and process.stderr == ""
+    last = process.stdout.splitlines()[-1]
+    assert re.fullmatch(r"best \d+\.\d  last \d+\.\d  last10 \d+\.\d", last)
+
+
+def test_result_json_holds_what_the_run_was_and_gave(trained):
+    process, out = trained
+    values = json.loads((out / "result.json").read_text())
+    assert process.stdout.splitlines()[-1] == (
+        f"best {values['best']:.1f}  last {values['last']:.1f}  last10 {values['last10']:.1f}"
+    )
+    assert values["config"]["seed"] == 7 and values["config"]["settings"]["tau"] == 0.6
+    assert values["noise"]["realised_rate"] == pytest.approx(0.36, abs=0.05) and "seed=7" in values["noise"]["identity"]
+    assert [row["epoch"] for row in values["history"]] == [1, 2, 3]
+    assert set(values["division"]["sets"]) == {"positive", "mined", "negative", "uncertain"}
+    assert len(values["division"]["labelled"]["histogram"]) == 10
+    assert values["wall_seconds"] > 0 and {"torch", "python", "numpy", "device"} <= set(values["environment"])
+
+
+def test_samples_csv_holds_one_line_a_training_sample(trained):
+    with open(trained[1] / "samples.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 300
+    assert list(rows[0]) == ["index", "given_label", "true_label", "set", "clean_prob", "corrected_label"]
+    wrong = sum(row["given_label"] != row["true_label"] for row in rows) / 300
+    assert wrong == pytest.approx(json.loads((trained[1] / "result.json").read_text())["noise"]["realised_rate"])
+    assert all(0 <= float(row["clean_prob"]) <= 1 for row in rows)
+
+
+def test_nothing_but_the_two_files_is_left_behind(trained):
+    assert sorted(path.name for path in trained[1].iterdir()) == ["result.json", "samples.csv"]
+
+
+def test_a_folder_with_another_run_is_refused_and_stays_as_it_was(trained, refusal):
+    _, out = trained
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert "another run" in refusal(*TRAIN, "--seed", "8", "--out", out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_noise_writes_the_labels_that_corrupt_gives(tmp_path):
+    from nlcore import corrupt, load_dataset
+
+    out = tmp_path / "labels" / "noisy.csv"
+    arguments = ["--noise", "symmetric", "--rate", "0.3", "--seed", "2", "--noise-option", "include_true=false"]
+    process = nlcore("noise", *arguments, "--out", out)
+    assert process.returncode == 0 and "realised rate 29.99%" in process.stdout
+    noisy = corrupt(load_dataset("digits"), "symmetric", 0.3, 2, include_true=False)
+    with open(out, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["index", "given_label", "true_label"]
+    assert [int(row["index"]) for row in rows] == list(range(1347))
+    assert [int(row["given_label"]) for row in rows] == noisy.given_labels.tolist()
+    assert [int(row["true_label"]) for row in rows] == noisy.true_labels.tolist()
+
+
+def test_noise_never_overwrites_a_file(tmp_path, refusal):
+    out = tmp_path / "noisy.csv"
+    out.write_text("mine")
+    assert "exists already" in refusal("noise", "--out", out) and out.read_text() == "mine"
+
+
+def test_without_network_a_missing_cache_is_one_line_and_nothing_is_written(tmp_path):
+    dead = "http://127.0.0.1:9"
+    process = nlcore(
+        "train", "--dataset", "cifar10", "--out", tmp_path / "run",
+        NLCORE_DATA=str(tmp_path / "cache"), http_proxy=dead, https_proxy=dead, no_proxy="",
+    )  # fmt: skip
+    assert process.returncode == 2
+    assert len(process.stderr.strip().splitlines()) == 1 and "could not be downloaded" in process.stderr
+    assert "Traceback" not in process.stdout + process.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [] and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--dataset", "mnist"], ["mnist", "digits", "cifar10", "cifar100"]),
+        (["--method", "magic"], ["magic", "ce", "dividemix", "tssd", "anchor"]),
+        (["--noise", "gaussian"], ["gaussian", "symmetric", "asymmetric", "pairflip", "idn_xia"]),
+        (["--preset", "best"], ["best", "tuned", "paper"]),
+        (["--set", "taw=0.5"], ["taw", "tau", "keep_share", "lam_u", "learning_rate"]),
+        (["--set", "meta=nonsense"], ["nonsense", "synthetic", "certain", "golden", "off"]),
+        (["--set", "tau=high"], ["tau", "float", "high"]),
+        (["--set", "tau"], ["tau", "KEY=VALUE"]),
+        (["--set", "tau=["], ["tau", "float", "["]),
+        (["--noise-option", "scale=raw"], ["scale", "include_true"]),
+        (["--rate", "1.0"], ["rate", "[0, 1)"]),
+        (["--subset", "5"], ["5", "10", "1347"]),
+        (["--seed", "-1"], ["seed"]),
+        (["--set", "learning_rate=1e30", "--method", "ce"], ["epoch 1"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_bad_input_to_train_is_one_line_with_what_would_be_right_and_nothing_is_written(
+    tmp_path, refusal, arguments, words
+):
+    line = refusal(*TRAIN, *arguments, "--out", tmp_path / "run")
+    assert [word for word in words if word not in line] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--dataset", "mnist"], ["digits, cifar10, cifar100"]),
+        (["--noise", "gaussian"], ["symmetric, asymmetric, pairflip, idn_xia"]),
+        (["--noise", "idn_xia", "--noise-option", "scaling=loud"], ["raw, unit, normalised"]),
+        (["--rate", "-0.1"], ["[0, 1)"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_bad_input_to_noise_is_one_line_too(tmp_path, refusal, arguments, words):
+    line = refusal("noise", *arguments, "--out", tmp_path / "labels" / "noisy.csv")
+    assert [word for word in words if word not in line] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("x=1e-3", 0.001),
+        ("x=.5", 0.5),
+        ("x=2", 2),
+        ("x=true", True),
+        ("x=False", False),
+        ("x=off", "off"),  # a way of `meta`, which a YAML reader would make False
+        ("x=none", "none"),  # a way of `threshold`
+        ("x=null", None),
+        (' x = {"include_true": false}', {"include_true": False}),
+        ("x=a=b", "a=b"),
+    ],
+)
+def test_values_of_the_command_line_are_read_as_what_they_look_like(text, value):
+    read = cli._pairs([text])["x"]
+    assert read == value and type(read) is type(value)
+
+
+def test_help_names_both_commands():
+    process = nlcore("--help")
+    assert process.returncode == 0 and "train" in process.stdout and "noise" in process.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "words"), [("train", ["--method", "tssd", "--out", "tau=0.7"]), ("noise", ["--rate"])]
+)
+def test_help_of_a_command_names_its_options(monkeypatch, capsys, command, words):
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(sys, "argv", ["nlcore", command, "--help"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    text = capsys.readouterr().out
+    assert end.value.code == 0 and [word for word in words if word not in text] == []

@@ -1,0 +1,112 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from nlcore import InputError, TrainConfig
+from nlcore.config import with_overrides
+from nlcore.methods import METHODS, anchor, tssd
+from nlcore.mixmatch import PAPER_SSL, SSLConfig
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("preset", ["tuned", "paper"])
+def test_resolving_fills_everything_in_and_resolving_again_changes_nothing(method, preset):
+    config = TrainConfig(method=method, preset=preset).resolved()
+    open_fields = [name for name, value in config.to_dict().items() if value is None]
+    assert open_fields == ["subset"] and config.resolved() == config
+
+
+def test_the_dataset_decides_network_and_lengths():
+    digits, cifar = TrainConfig().resolved(), TrainConfig(dataset="cifar10").resolved()
+    assert (digits.network, cifar.network) == ("digits_cnn", "small")
+    assert (digits.epochs, digits.warmup_epochs) == (30, 9) and cifar.epochs == 60
+    assert not digits.flip and cifar.flip
+
+
+def test_the_presets_differ_in_what_the_experiments_recommend():
+    tuned, paper = (TrainConfig(preset=preset).resolved() for preset in ("tuned", "paper"))
+    assert tuned.ema_decay == 0.99 and tuned.full_batches and tuned.recalibrate and tuned.ssl == SSLConfig()
+    assert paper.ema_decay == 0 and not paper.full_batches and not paper.recalibrate and paper.ssl == PAPER_SSL
+    assert (paper.ssl.alpha, paper.ssl.lam_u, paper.ssl.views, paper.ssl.unlabelled_loss) == (4, 25, 2, "squared")
+    assert paper.settings.meta == "certain" and tuned.settings.meta == "synthetic"
+
+
+def test_what_was_chosen_by_hand_is_kept():
+    config = TrainConfig(preset="paper", ema_decay=0.5, epochs=7, warmup_epochs=2).resolved()
+    assert (config.ema_decay, config.epochs, config.warmup_epochs) == (0.5, 7, 2) and not config.recalibrate
+
+
+def test_changing_the_preset_of_an_open_config_changes_what_is_filled_in():
+    assert replace(TrainConfig(), preset="paper").resolved().settings == tssd.PRESETS["paper"]
+
+
+def test_cross_entropy_is_all_warm_up():
+    assert TrainConfig(method="ce", epochs=5).resolved().warmup_epochs == 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_config_survives_json(method):
+    for config in (TrainConfig(method=method), TrainConfig(method=method, preset="paper").resolved()):
+        assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "magic"}, "'magic'.*ce, dividemix, tssd, anchor"),
+        ({"preset": "best"}, "'best'.*tuned, paper"),
+        ({"network": "resnet"}, "'resnet'.*digits_cnn, small"),
+        ({"schedule": "linear"}, "'linear'.*cosine, step"),
+        ({"precision": "float8"}, "'float8'.*float32, bfloat16"),
+        ({"device": "tpu"}, "'tpu'.*auto, cpu, cuda"),
+        ({"ssl": SSLConfig(unlabelled_loss="hinge")}, "'hinge'.*squared, cross_entropy"),
+        ({"settings": anchor.AnchorConfig()}, "TSSDConfig, not AnchorConfig"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"batch_size": 1}, "batch_size must be at least 2"),
+        ({"pad": -1}, "pad must be at least 0"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"epochs": 5, "warmup_epochs": 5}, "warmup_epochs.*5 of 5"),
+        ({"warmup_epochs": -1}, "warmup_epochs"),
+        ({"ema_decay": 1.0}, "ema_decay.*1.0"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
+        ({"settings": tssd.TSSDConfig(meta="golden")}, "golden"),
+        ({"settings": tssd.TSSDConfig(golden=50)}, "golden"),
+    ],
+    ids=str,
+)
+def test_a_value_out_of_range_is_one_clear_line(changes, message):
+    with pytest.raises(InputError, match=message) as error:
+        TrainConfig(**changes).resolved()
+    assert "\n" not in str(error.value)
+
+
+def test_overrides_find_the_field_wherever_it_lives():
+    config = with_overrides(TrainConfig(preset="paper"), {"tau": 0.7, "lam_u": 5.0, "ema_decay": 0.9}).resolved()
+    assert config.settings == replace(tssd.PRESETS["paper"], tau=0.7)
+    assert config.ssl == replace(PAPER_SSL, lam_u=5.0) and config.ema_decay == 0.9
+
+
+def test_overrides_leave_everything_else_open():
+    assert with_overrides(TrainConfig(), {"momentum": 0.5}) == TrainConfig(momentum=0.5)
+
+
+@pytest.mark.parametrize("name", ["taw", "ssl", "settings"])
+def test_an_unknown_override_lists_the_valid_names(name):
+    with pytest.raises(InputError, match=f"'{name}'.*ema_decay.*lam_u.*tau"):
+        with_overrides(TrainConfig(), {name: 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("tau", "high"), ("epochs", 2.5), ("epochs", True), ("meta", 3), ("flip", "maybe"), ("views", [2])],
+)
+def test_an_override_of_the_wrong_type_names_the_parameter_and_the_type(name, value):
+    with pytest.raises(InputError, match=f"{name} must be of type .*not {value!r}".replace("[", r"\[")):
+        with_overrides(TrainConfig(), {name: value})
+
+
+def test_a_whole_number_will_do_for_a_real_one_and_none_where_it_has_a_meaning():
+    config = with_overrides(TrainConfig(), {"tau": 0, "per_class_from": None, "noise_options": {"include_true": False}})
+    assert config.settings.tau == 0 and config.settings.per_class_from is None

@@ -1,0 +1,191 @@
+import logging
+
+import numpy as np
+import pytest
+import torch
+from sklearn.mixture import GaussianMixture
+
+from nlcore import InputError
+from nlcore.division import (
+    Division,
+    certain_sets,
+    class_margin,
+    class_means,
+    feature_stream,
+    joint_probability,
+    keep_every_class,
+    loss_stream,
+    min_max,
+    row_sums,
+    with_every_class,
+)
+
+
+@pytest.fixture
+def random_features(rng):
+    """60 features of 7 dimensions, labels of 4 classes of which the last is empty, weights."""
+    return torch.randn(60, 7, generator=rng), torch.randint(0, 3, (60,), generator=rng), torch.rand(60, generator=rng)
+
+
+def cosine(a, b):
+    return float(a @ b / (a.norm() * b.norm()))
+
+
+def test_min_max_reaches_from_zero_to_one_and_turns_equal_values_into_zeros():
+    assert min_max(torch.tensor([3.0, 1.0, 2.0])).tolist() == [1.0, 0.0, 0.5]
+    assert min_max(torch.tensor([4.0, 4.0])).tolist() == [0.0, 0.0]
+
+
+def test_row_sums_are_those_of_the_full_affinity_matrix_of_each_class(random_features):
+    features, labels, _ = random_features
+    fast = row_sums(features, labels, 4)
+    for c in range(3):
+        unit = features[labels == c] / features[labels == c].norm(dim=1, keepdim=True)
+        torch.testing.assert_close(fast[labels == c], (unit @ unit.T).sum(1), atol=1e-4, rtol=1e-5)
+
+
+def test_class_margin_equals_a_loop_over_samples(random_features):
+    features, labels, weight = random_features
+    labels = torch.cat([labels[:-1], torch.tensor([3])])  # every class occurs
+    means = []
+    for c in range(4):
+        members = (labels == c).nonzero().flatten().tolist()
+        means.append(sum(weight[i] * features[i] / features[i].norm() for i in members) / weight[members].sum())
+    slow = [
+        cosine(f, means[y]) - max(cosine(f, means[c]) for c in range(4) if c != y)
+        for f, y in zip(features, labels.tolist(), strict=True)
+    ]
+    np.testing.assert_allclose(class_margin(features, labels, 4, weight), slow, atol=1e-5)
+
+
+def test_class_means_are_weighted_and_zero_for_a_class_without_weight():
+    features = torch.tensor([[1.0, 0.0], [4.0, 3.0], [9.0, 9.0]])
+    means = class_means(features, torch.tensor([0, 0, 1]), 3, torch.tensor([1.0, 2.0, 0.0]))
+    assert means.tolist() == [[3.0, 2.0], [0.0, 0.0], [0.0, 0.0]]
+
+
+def test_feature_stream_fits_each_class_on_its_own_scale_with_scikit_learns_mixture(rng):
+    labels = torch.arange(400) % 2
+    aligned = torch.rand(400, generator=rng) < 0.7
+    scores = torch.where(aligned, 0.8, 0.2) + 0.05 * torch.randn(400, generator=rng)
+    scores = torch.where(labels == 1, 100 * scores - 7, scores)  # scale and offset of a class must not matter
+    p = feature_stream(scores, labels, 2)
+    for c in range(2):
+        own = scores[labels == c].double().numpy()[:, None]
+        own = (own - own.min()) / (own.max() - own.min())
+        mixture = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0).fit(own)
+        expected = mixture.predict_proba(own)[:, mixture.means_.argmax()]
+        np.testing.assert_allclose(p[labels == c], expected, atol=5e-3)
+    assert torch.equal(p > 0.5, aligned)
+
+
+def test_loss_stream_with_one_mixture_a_class_judges_a_class_by_its_own_scale(rng):
+    """Class 1 is harder: its clean losses are larger than the wrong ones of class 0."""
+    labels = torch.arange(400) % 2
+    clean = torch.rand(400, generator=rng) < 0.6
+    easy, hard = torch.where(clean, 0.1, 1.0), torch.where(clean, 3.0, 6.0)
+    losses = torch.where(labels == 0, easy, hard) + 0.05 * torch.rand(400, generator=rng)
+    assert torch.equal(loss_stream(losses, labels, 2, per_class_from=100) > 0.5, clean)
+    assert not torch.equal(loss_stream(losses, labels, 2, per_class_from=None) > 0.5, clean)
+
+
+def test_loss_stream_uses_one_mixture_below_so_many_samples_a_class(rng):
+    losses, labels = torch.rand(400, generator=rng), torch.arange(400) % 2
+    whole = loss_stream(losses, labels, 2, None)
+    assert torch.equal(loss_stream(losses, labels, 2, per_class_from=201), whole)
+    assert not torch.equal(loss_stream(losses, labels, 2, per_class_from=200), whole)
+
+
+# -- combining the streams; p_loss and p_feature of six samples
+
+P_LOSS = torch.tensor([0.9, 0.1, 0.9, 0.4, 0.6, 0.5])
+P_FEATURE = torch.tensor([0.8, 0.2, 0.2, 0.7, 0.3, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("combination", "positive", "negative"),
+    [
+        ("agreement", [0], [1]),
+        ("loss", [0, 2, 4], [1, 3]),
+        ("feature", [0, 3], [1, 2, 4]),
+        ("mean", [0, 2, 3], [1, 4]),
+        ("product", [0], [1, 2, 3, 4, 5]),
+    ],
+)
+def test_each_combination_on_six_samples(combination, positive, negative):
+    p, n = certain_sets(P_LOSS, P_FEATURE, 0.5, combination)
+    assert p.nonzero().flatten().tolist() == positive and n.nonzero().flatten().tolist() == negative
+
+
+def test_a_higher_tau_leaves_more_samples_uncertain():
+    positive, negative = certain_sets(P_LOSS, P_FEATURE, 0.85, "loss")
+    assert positive.tolist() == [True, False, True, False, False, False]
+    assert negative.tolist() == [False, True, False, False, False, False]
+
+
+def test_an_unknown_combination_lists_the_valid_ones():
+    with pytest.raises(InputError, match=r"'vote'.*agreement, mean, product, loss, feature, joint"):
+        certain_sets(P_LOSS, P_FEATURE, 0.5, "vote")
+
+
+def test_the_joint_mixture_favours_the_component_near_the_origin(rng, unchanged_global_state):
+    near = torch.rand(300, generator=rng) < 0.5
+    values = torch.where(near[:, None], 0.2, 0.8) + 0.05 * torch.randn(300, 2, generator=rng)
+    with unchanged_global_state():
+        assert torch.equal(joint_probability(values) > 0.5, near)
+    positive, negative = certain_sets(P_LOSS, P_FEATURE, 0.5, "joint", values)
+    assert torch.equal(positive, near) and torch.equal(negative, ~near)
+
+
+# -- no class may vanish
+
+
+def test_a_class_with_too_few_labelled_samples_keeps_its_lowest_losses():
+    given = torch.tensor([0] * 10 + [1] * 10)
+    losses = torch.arange(20).float().flip(0)
+    labelled = torch.zeros(20, dtype=torch.bool)
+    labelled[:5] = True  # class 0 has enough, class 1 has none
+    added = keep_every_class(labelled, losses, given, 2, share=0.25)
+    assert added.nonzero().flatten().tolist() == [17, 18, 19]
+
+
+def test_an_empty_labelled_set_is_repaired_for_every_class(rng):
+    given = torch.arange(60) % 3
+    labelled = torch.zeros(60, dtype=torch.bool)
+    added = keep_every_class(labelled, torch.rand(60, generator=rng), given, 3, share=0.1)
+    assert torch.bincount(given[added], minlength=3).tolist() == [2, 2, 2]
+
+
+def test_share_zero_adds_nobody(rng):
+    assert not keep_every_class(torch.zeros(9, dtype=torch.bool), torch.rand(9), torch.arange(9) % 3, 3, 0.0).any()
+
+
+def test_added_samples_join_their_set_with_the_given_label_and_their_own_probability(make_snapshot, caplog):
+    made = make_snapshot(n=40)
+    ones = torch.ones(40)
+    nobody = torch.zeros(40, dtype=torch.bool)
+    clean_prob = torch.linspace(0, 1, 40)
+    before = Division(("in", "out"), ones.long(), nobody, (made.given + 1) % 4, ones, clean_prob)
+    with caplog.at_level(logging.INFO, "nlcore"):
+        after = with_every_class(before, made.snapshot, made.given, "in", 0.2)
+    added = after.labelled
+    assert torch.equal(torch.bincount(made.given[added]), (0.2 * torch.bincount(made.given)).ceil().long())
+    assert torch.equal(after.membership == 0, added) and torch.equal(after.target[added], made.given[added])
+    assert torch.equal(after.weight[added], clean_prob[added])
+    assert torch.equal(after.target[~added], before.target[~added])
+    assert str(int(added.sum())) in caplog.text  # a fall-back is never silent
+
+
+# -- memory
+
+
+def test_no_stream_ever_makes_a_tensor_that_grows_with_the_square_of_n(rng, largest_tensor):
+    n, d, k = 5000, 16, 10
+    features = torch.rand(n, d, generator=rng)
+    labels, weight = torch.randint(0, k, (n,), generator=rng), torch.rand(n, generator=rng)
+    with largest_tensor() as made:
+        row_sums(features, labels, k)
+        class_margin(features, labels, k, weight)
+        feature_stream(weight, labels, k)
+        loss_stream(weight, labels, k, 100)
+    assert 0 < made.numel <= n * d

@@ -1,0 +1,38 @@
+import matplotlib
+import pytest
+import torch
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+
+from nlcore import corrupt, plots
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def test_only_wrong_labels_are_starred_and_coloured(make_dataset):
+    data = make_dataset()
+    noisy = corrupt(data, "pairflip", 0.4, 0)
+    indices = torch.arange(20)
+    figure = plots.labelled_images(data, {"pair flip": noisy}, indices)
+    seen = [(ax.title.get_text(), ax.title.get_color()) for ax in figure.axes]
+    pairs = zip(noisy.given_labels[indices].tolist(), noisy.true_labels[indices].tolist(), strict=True)
+    names = data.class_names
+    assert seen == [(names[g] + " *", plots.WRONG) if g != t else (names[g], plots.CLEAN) for g, t in pairs]
+
+
+def test_rows_of_images_may_be_short_or_empty(make_dataset):
+    images = make_dataset().train_images
+    figure = plots.image_rows({"three": images[:3], "one": images[:1], "none": images[:0]})
+    assert [len(ax.images) for ax in figure.axes] == [1, 1, 1, 1, 0, 0, 0, 0, 0]
+
+
+def test_a_figure_of_empty_rows_is_drawn(make_dataset):
+    images = make_dataset().train_images[:0]
+    figure = plots.image_rows({"first": images, "second": images})
+    assert [len(ax.images) for ax in figure.axes] == [0, 0]

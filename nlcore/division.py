@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from nlcore.errors import choose
-from nlcore.mixture import low_component
+from nlcore.mixture import ashman_distance, fit_mixture, low_component
 
 log = logging.getLogger(__name__)
 
@@ -118,12 +118,30 @@ def feature_stream(scores: torch.Tensor, given_labels: torch.Tensor, num_classes
 
     Scores are scaled to [0, 1] inside each given class and get one mixture a class, as in PSDC.
     """
+    # The mixture finds the low component, so it is given the distance from the top.
+    return low_component(distance_from_top(scores, given_labels, num_classes), given_labels, num_classes).float()
+
+
+def distance_from_top(scores: torch.Tensor, given_labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Scores (N,) turned round and scaled inside each given class: the highest becomes 0, the lowest 1; float64."""
     scores = scores.double()
     low = scores.new_full((num_classes,), torch.inf).scatter_reduce(0, given_labels, scores, "amin")
     high = scores.new_full((num_classes,), -torch.inf).scatter_reduce(0, given_labels, scores, "amax")
-    scaled = (scores - low[given_labels]) / (high - low).clamp(min=1e-12)[given_labels]
-    # The mixture finds the low component, so it is given the distance from the top.
-    return low_component(1 - scaled, given_labels, num_classes).float()
+    return (high[given_labels] - scores) / (high - low).clamp(min=1e-12)[given_labels]
+
+
+def undivided_classes(
+    scores: torch.Tensor, given_labels: torch.Tensor, num_classes: int, distance: float
+) -> torch.Tensor:
+    """Given classes whose scores show one kind of sample only: (K,) bool (our reconstruction).
+
+    A mixture of two splits every class in two, also one without a wrong label. A class counts as undivided when the
+    components of its scores (N,) are less than `distance` apart, see `nlcore.mixture.ashman_distance`; an empty one
+    does not.
+    """
+    mixture = fit_mixture(distance_from_top(scores, given_labels, num_classes), given_labels, num_classes)
+    occurs = torch.bincount(given_labels, minlength=num_classes) > 0
+    return occurs & (ashman_distance(mixture) < distance)
 
 
 COMBINATIONS = ("agreement", "mean", "product", "loss", "feature", "joint")

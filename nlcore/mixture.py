@@ -74,6 +74,15 @@ def separated(mixture: Mixture, counts: torch.Tensor) -> torch.Tensor:
     return apart & (counts >= MIN_GROUP)
 
 
+def ashman_distance(mixture: Mixture) -> torch.Tensor:
+    """Distance of the two means in units of the root mean variance, (G,) float64 (Ashman, Bird and Zepf, 1994).
+
+    Two components overlap so much below 2 that a histogram of both shows one peak: a mixture splits such a group all
+    the same.
+    """
+    return (mixture.means[:, 1] - mixture.means[:, 0]) / mixture.variances.mean(1).sqrt()
+
+
 def low_component(values: torch.Tensor, groups: torch.Tensor | None = None, num_groups: int = 1) -> torch.Tensor:
     """Posterior (N,) of the low-mean component, with the documented fall-backs.
 

@@ -267,6 +267,12 @@ def ssl_epoch(state: State, division: Division) -> float:
     steps = _steps(len(labelled), len(state.images), config)
     size = config.batch_size
     labelled_batches = batches(labelled, size, steps, config.full_batches, state.generator)
+    if config.full_batches and len(unlabelled) < len(labelled):
+        # No unlabelled sample is seen more often than a labelled one: filling half of every batch with the same six
+        # images spoils batch norm, and their loss would count as much as that of all the others.
+        share = len(unlabelled) / len(labelled)
+        size, lam_u = max(1, round(size * share)), lam_u * share
+    # Without unlabelled samples the step is MixUp on the labelled ones alone.
     unlabelled_batches = batches(
         unlabelled, size, steps if len(unlabelled) else 0, config.full_batches, state.generator
     )

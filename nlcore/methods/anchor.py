@@ -70,8 +70,9 @@ class AnchorConfig:
     vote_temperature : of soft votes.
     accept : smallest share of the votes (or posterior) of an accepted verdict.
     correct : use accepted verdicts at all; otherwise every hard sample stays unlabelled.
-    wait_for_precision : use verdicts only in epochs in which their mean share is at least the mean easiness of the easy
-        samples: early verdicts are worse than no label.
+    as_sure_as_easy : of the accepted verdicts use only the surest, as many as keep their mean share at the mean
+    easiness
+        of the easy samples: corrected labels shall not be worse than those they join.
     weight_by_easiness : trust easy labels by their easiness; otherwise fully.
     keep_share : share of each given class that stays labelled whatever the mixture says (0 = off).
     """
@@ -97,7 +98,7 @@ class AnchorConfig:
     vote_temperature: float = 0.1
     accept: float = 0.7
     correct: bool = True
-    wait_for_precision: bool = True
+    as_sure_as_easy: bool = True
     weight_by_easiness: bool = True
     keep_share: float = 0.1
 
@@ -123,7 +124,7 @@ PRESETS = {
         voters=10,
         threshold="own_class",
         vote="majority",
-        wait_for_precision=False,
+        as_sure_as_easy=False,
         keep_share=0.0,
     ),
 }
@@ -145,8 +146,8 @@ def divide(
     accepted = torch.zeros_like(easy)
     if len(hard) and len(anchors.labels):
         labels, share, accept = vote(snapshot, given_labels, labelled_easy, hard, anchors, config)
-        if config.wait_for_precision and bool(accept.any()):
-            accept = accept & (share[accept].mean() >= easiness[easy].mean())
+        if config.as_sure_as_easy:
+            accept = surest(share, accept, float(easiness[easy].mean()))
         verdict_share[hard] = share
         target[hard] = labels
         accepted[hard] = accept & config.correct
@@ -251,6 +252,18 @@ def make_anchors(
         quality["valid"] = float(valid.float().mean())
         anchors = Anchors(anchors.features[valid], anchors.labels[valid], anchors.parents[valid])
     return anchors, quality
+
+
+def surest(share: torch.Tensor, accepted: torch.Tensor, level: float) -> torch.Tensor:
+    """The accepted verdicts with the largest shares (H,), as many as have a mean share of at least `level`: (H,)
+    bool."""
+    order = share.masked_fill(~accepted, 0.0).argsort(descending=True, stable=True)
+    count = torch.arange(1, len(share) + 1, device=share.device)
+    sure = share[order].cumsum(0) / count >= level
+    # The running mean falls, so the sure ones come first; rounding must not let a later one in again.
+    kept = torch.zeros_like(accepted)
+    kept[order] = sure.int().cummin(0).values.bool()
+    return kept & accepted
 
 
 def vote(

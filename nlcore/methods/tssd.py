@@ -25,6 +25,7 @@ from nlcore.division import (
     loss_stream,
     min_max,
     row_sums,
+    undivided_classes,
     with_every_class,
 )
 from nlcore.errors import choose
@@ -46,6 +47,9 @@ class TSSDConfig:
     feature_score : `margin` to the next class mean, or the `row_sum` of the class's affinity matrix (PSDC).
     margin_rounds : times that class means and probabilities are computed from each other; the means of the first round
         are weighted by the loss stream, those of the later ones by both streams.
+    min_distance : a class whose two components of the feature score are nearer than this (Ashman's D) has nothing to
+    divide:
+        all its samples count as clean in both streams. 0 = divide every class.
     meta : what the meta classifier learns from. `synthetic`: positives, and positives given a random other label;
         `certain`: positives and negatives (the paper's summaries); `golden`: held-out samples known to be clean, and
         the same with a random other label; `off`: no mining.
@@ -61,6 +65,7 @@ class TSSDConfig:
     per_class_from: int | None = 100
     feature_score: str = "margin"
     margin_rounds: int = 4
+    min_distance: float = 2.0
     meta: str = "synthetic"
     meta_scalars: bool = False
     meta_passes: int = 5
@@ -77,7 +82,12 @@ class TSSDConfig:
 PRESETS = {
     "tuned": TSSDConfig(),
     "paper": TSSDConfig(
-        per_class_from=None, feature_score="row_sum", meta="certain", meta_scalars=True, keep_share=0.0
+        per_class_from=None,
+        feature_score="row_sum",
+        min_distance=0.0,
+        meta="certain",
+        meta_scalars=True,
+        keep_share=0.0,
     ),
 }
 
@@ -122,6 +132,9 @@ def psd(snapshot: Snapshot, given_labels: torch.Tensor, config: TSSDConfig):
     else:
         similarity = row_sums(snapshot.features, given_labels, num_classes)
         p_feature = feature_stream(similarity, given_labels, num_classes)
+    if config.min_distance:
+        undivided = undivided_classes(similarity, given_labels, num_classes, config.min_distance)[given_labels]
+        p_loss, p_feature = (torch.where(undivided, torch.ones_like(p), p) for p in (p_loss, p_feature))
     values = torch.stack([min_max(snapshot.losses), 1 - min_max(similarity)], 1)
     positive, negative = certain_sets(p_loss, p_feature, config.tau, config.combination, values)
     return p_loss, p_feature, positive, negative

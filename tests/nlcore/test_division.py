@@ -17,6 +17,7 @@ from nlcore.division import (
     loss_stream,
     min_max,
     row_sums,
+    undivided_classes,
     with_every_class,
 )
 
@@ -94,6 +95,14 @@ def test_loss_stream_uses_one_mixture_below_so_many_samples_a_class(rng):
     whole = loss_stream(losses, labels, 2, None)
     assert torch.equal(loss_stream(losses, labels, 2, per_class_from=201), whole)
     assert not torch.equal(loss_stream(losses, labels, 2, per_class_from=200), whole)
+
+
+def test_a_class_of_one_kind_is_not_divided_and_one_of_two_kinds_is(rng):
+    labels = torch.arange(600) % 3
+    hump = 0.05 * torch.randn(600, generator=rng)
+    two_kinds = torch.where(torch.rand(600, generator=rng) < 0.6, 0.2, 0.8)
+    scores = torch.where(labels == 1, 0.5, two_kinds) + hump
+    assert undivided_classes(scores, labels, 4, 2.0).tolist() == [False, True, False, False]  # class 3 is empty
 
 
 # -- combining the streams; p_loss and p_feature of six samples

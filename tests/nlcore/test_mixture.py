@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
 
-from nlcore.mixture import MIN_GROUP, _best_split, fit_mixture, low_component
+from nlcore.mixture import Mixture, _best_split, ashman_distance, fit_mixture, low_component
 
 
 def made_losses(seed, n=600):
@@ -96,14 +96,14 @@ def test_the_start_of_each_group_does_not_look_at_the_others():
     assert _best_split(values.double(), groups, 2).tolist() == [True, True, False, True, True, False]
 
 
-def test_a_small_group_uses_the_mixture_of_all_values_and_says_so(caplog):
-    values = torch.cat([made_losses(0, 300), torch.linspace(0, 1, MIN_GROUP - 1)])
-    groups = torch.cat([torch.zeros(300), torch.ones(MIN_GROUP - 1)]).long()
+def test_a_group_below_fifty_values_uses_the_mixture_of_all_and_says_so(caplog):
+    values = torch.cat([made_losses(0, 300), torch.linspace(0, 1, 50), torch.linspace(0, 1, 49)])
+    groups = torch.tensor([0] * 300 + [1] * 50 + [2] * 49)
     with caplog.at_level(logging.INFO, "nlcore.mixture"):
-        posterior = low_component(values, groups, 2)
-    assert torch.equal(posterior[300:], fit_mixture(values).posterior(values)[300:])
-    assert torch.equal(posterior[:300], fit_mixture(values[:300]).posterior(values[:300]))
-    assert "[1]" in caplog.text
+        posterior = low_component(values, groups, 3)
+    assert torch.equal(posterior[350:], fit_mixture(values).posterior(values)[350:])
+    torch.testing.assert_close(posterior[300:350], fit_mixture(values[300:350]).posterior(values[300:350]))
+    assert "[2]" in caplog.text
 
 
 def test_a_group_whose_means_coincide_uses_the_mixture_of_all_values(caplog):
@@ -113,6 +113,12 @@ def test_a_group_whose_means_coincide_uses_the_mixture_of_all_values(caplog):
         posterior = low_component(values, groups, 2)
     assert torch.equal(posterior[300:], fit_mixture(values).posterior(values)[300:])
     assert "[1]" in caplog.text
+
+
+def test_ashmans_distance_by_hand():
+    """Means 3 apart, variances 1 and 3: their root mean is sqrt 2."""
+    mixture = Mixture(torch.tensor([[1.0, 4.0]]), torch.tensor([[1.0, 3.0]]), torch.tensor([[0.5, 0.5]]))
+    assert float(ashman_distance(mixture)) == pytest.approx(3 / 2**0.5)
 
 
 def test_an_empty_group_disturbs_nobody():

@@ -6,7 +6,7 @@ import torch
 import nlcore
 from nlcore import Dataset, DivergenceError, InputError, TrainConfig, corrupt, load_dataset, train
 from nlcore import training as module
-from nlcore.division import Snapshot
+from nlcore.division import Division, Snapshot
 from nlcore.methods import METHODS, tssd
 from nlcore.networks import recalibrate_batch_norm
 from nlcore.training import evaluate, observe, prepare, run, set_learning_rate, start
@@ -240,10 +240,27 @@ def test_no_step_of_full_batches_has_fewer_than_a_whole_batch(monkeypatch):
     original = module.mixmatch_step
     monkeypatch.setattr(module, "mixmatch_step", record)
     train(small(batch_size=32))
-    assert set(seen) == {(32, 32)} and len(seen) == 2 * round(300 / 32)
+    assert {labelled for labelled, _ in seen} == {32} and len(seen) == 2 * round(300 / 32)
     seen.clear()
     train(small(batch_size=32, full_batches=False))
     assert any(labelled < 32 for labelled, _ in seen)  # what the paper preset does
+
+
+def test_few_unlabelled_samples_get_a_small_part_of_the_batch_and_of_the_loss(monkeypatch):
+    seen = []
+
+    def record(student, teacher, weak, learn, labels, weight, lam_u, *rest):
+        seen.append((len(labels), len(weak[0]) - len(labels), round(lam_u, 6)))
+        return original(student, teacher, weak, learn, labels, weight, lam_u, *rest)
+
+    original = module.mixmatch_step
+    monkeypatch.setattr(module, "mixmatch_step", record)
+    state = fresh()
+    state.epoch = 100  # the ramp of lam_u is over
+    ones, labelled = torch.ones(300), torch.arange(300) >= 60
+    division = Division(("in", "out"), (~labelled).long(), labelled, state.given_labels, ones, ones)
+    module.ssl_epoch(state, division)
+    assert set(seen) == {(32, 8, 0.25)}  # 60 unlabelled to 240 labelled
 
 
 def test_on_epoch_is_told_of_every_epoch():

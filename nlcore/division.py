@@ -188,8 +188,8 @@ def keep_every_class(
     """Samples (N,) bool to add to the labelled set, so that every given class keeps its `share` of lowest losses.
 
     Only classes that have fewer labelled samples than that are topped up (our reconstruction: a class that vanishes
-    from
-    the labelled set never comes back, and precision does not show it). An empty labelled set is repaired the same way.
+    from the labelled set never comes back, and precision does not show it). An empty labelled set is repaired the same
+    way.
     """
     counts = torch.bincount(given_labels, minlength=num_classes)
     kept = torch.bincount(given_labels[labelled], minlength=num_classes)

@@ -81,9 +81,8 @@ def hallucination_loss(
     for a copy of the first parent, 0.5 for the middle.
 
     With `centre` (d,) the cosines are those of features minus the centre: raw pooled features all point the same way,
-    so
-    that raw cosines leave lambda_p without effect. L_norm is the squared relative deviation of an anchor's length from
-    its parents'; without it lengths inflate (both our reconstruction).
+    so that raw cosines leave lambda_p without effect. L_norm is the squared relative deviation of an anchor's length
+    from its parents'; without it lengths inflate (both our reconstruction).
     """
     loss = F.cross_entropy(logits, labels)
     offset = 0 if centre is None else centre
@@ -145,9 +144,8 @@ def describe_anchors(
 ) -> dict[str, float]:
     """Is it copying, drifting or collapsing? Measured on anchors whose classifier logits are (M, K).
 
-    `cos_first`, `cos_second`: mean cosine to both parents, centred on the mean easy feature. `drift`: share
-    classified as
-    the second parent's class. `spread`: variance inside the classes relative to the easy features' own; near 0 means
+    `cos_first`, `cos_second`: mean cosine to both parents, centred on the mean easy feature. `drift`: share classified
+    as the second parent's class. `spread`: variance inside the classes relative to the easy features' own; near 0 means
     one anchor whatever the input, the collapse that the paper warns of. `rank`: effective rank of the centred anchors,
     exp(entropy of the normalised covariance eigenvalues).
     """

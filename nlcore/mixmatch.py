@@ -96,10 +96,9 @@ def batches(
 ) -> Iterator[torch.Tensor]:
     """`steps` random batches of `index` (M,), from one permutation after another.
 
-    With `full` every batch has `size` entries and may run on into the next permutation. Without, each permutation
-    ends in
-    whatever is left, as data loaders do: a last batch of one or two samples gives batch norm so little to work on that
-    its gradient can make whole classes vanish.
+    With `full` every batch has `size` entries and may run on into the next permutation. Without, each permutation ends
+    in whatever is left, as data loaders do: a last batch of one or two samples gives batch norm so little to work on
+    that its gradient can make whole classes vanish.
     """
     queue = index[:0]
     for _ in range(steps):

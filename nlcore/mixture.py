@@ -41,7 +41,7 @@ class Mixture:
 def fit_mixture(values: torch.Tensor, groups: torch.Tensor | None = None, num_groups: int = 1) -> Mixture:
     """Fit two Gaussians to the values (N,) of each group (N,) int64 in [0, num_groups).
 
-    An empty group gets NaN parameters; `separated` tells which fits can be used.
+    The parameters of an empty group mean nothing; `separated` tells which fits can be used.
     """
     values = values.double()
     groups = torch.zeros(len(values), dtype=torch.int64, device=values.device) if groups is None else groups

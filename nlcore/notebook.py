@@ -13,7 +13,8 @@ def glue(name: str, value: Any) -> None:
         from myst_nb import glue as keep
     except ImportError:  # a notebook opened alone, on Colab for example
         return
-    keep(name, value, display=False)
+    # numpy and torch scalars would be quoted as np.float64(0.5)
+    keep(name, value.item() if hasattr(value, "item") else value, display=False)
 
 
 def stored(*parts: str) -> Path:

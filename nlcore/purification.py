@@ -1,9 +1,9 @@
 """Meta Sample Purification: a small classifier learns what a right label looks like and searches the uncertain samples.
 
 Its input has to depend on the GIVEN label: a picture of a cat says nothing about whether its label is right. So a
-sample
-is described by how its features meet the mean of the class that its label names. And it must not be taught on the two
-stream probabilities alone: they define the certain sets, so they separate them perfectly and say nothing elsewhere.
+sample is described by how its features meet the mean of the class that its label names. And it must not be taught on
+the two stream probabilities alone: they define the certain sets, so they separate them perfectly and say nothing
+elsewhere.
 """
 
 import torch
@@ -21,9 +21,8 @@ def meta_features(
     """How each sample looks if `labels` (N,) were its labels: (N, d) or (N, d + 6) float32 (our reconstruction).
 
     First d columns: unit feature times unit class mean of the label, element by element. With `scalars` also:
-    probability
-    of the label, largest probability, entropy, loss, cosine to the label's class mean, margin to the next class mean.
-    `means` (K, d) are class means of the unit features.
+    probability of the label, largest probability, entropy, loss, cosine to the label's class mean, margin to the next
+    class mean. `means` (K, d) are class means of the unit features.
     """
     unit, means = F.normalize(features, dim=1), F.normalize(means, dim=1)
     product = unit * means[labels]

@@ -87,13 +87,16 @@ class Result:
         """Write `samples.csv` and, last, `result.json` into a folder; each appears whole or not at all."""
         folder = Path(folder)
         check_output_folder(folder, self.config)
-        folder.mkdir(parents=True, exist_ok=True)
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(self.samples)
         writer.writerows(zip(*self.samples.values(), strict=True))
-        write_atomically(folder / "samples.csv", table.getvalue())
-        write_atomically(folder / "result.json", json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / "samples.csv", table.getvalue())
+            write_atomically(folder / "result.json", json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        except OSError as error:
+            raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
 
 
 def check_output_folder(folder: str | Path, config: TrainConfig) -> None:
@@ -140,10 +143,10 @@ def describe_division(
     """One epoch's division in numbers, for the history.
 
     `sets`: size, precision and recall of each. In a set that is trained with labels, precision is the share of right
-    targets and recall the share of all rightly given labels that it holds; in a set whose labels are dropped,
-    precision is
-    the share of wrong given labels and recall the share of all wrong ones that it holds. `labelled` joins the labelled
-    sets and adds F1 and the number of targets of each class. Without true labels, precision and recall are None.
+    targets and recall the share of all rightly given labels that it holds; in a set whose labels are dropped, precision
+    is the share of wrong given labels and recall the share of all wrong ones that it holds. `labelled` joins the
+    labelled sets and adds F1 and the number of targets of each class. Without true labels, precision and recall are
+    None.
     """
     given, true = state.given_labels, state.true_labels
     sets = {}
@@ -213,10 +216,12 @@ def environment(device: torch.device) -> dict[str, str]:
 
 
 def code_version() -> str:
-    """Twelve hexadecimal digits that change with any source file of the package."""
+    """Twelve hexadecimal digits that change with any source file of the package that can change a number."""
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
+        if path.stem in ("plots", "notebook"):  # pictures and page furniture
+            continue
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 

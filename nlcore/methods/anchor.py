@@ -51,11 +51,13 @@ class AnchorConfig:
     Attributes
     ----------
     easy_loss : `prototype`, cross-entropy of 10 cos to the class means of centred features, or `ce`, of the given
-    label. per_class_mixture : one mixture a given class instead of one for all.
+        label.
+    per_class_mixture : one mixture a given class instead of one for all.
     tau : easy from this probability of the low-loss component.
     balance : keep at most the mean class's number of easy samples in each class, the easiest first.
     generator : `learned` hallucinator, or `interpolated` features (the comparison).
-    lambda_p : where anchors lie: 1 = at the first parent, 0.5 = midway.
+    lambda_p : where anchors lie: 1 = at the first parent, 0.5 = midway. Interpolated anchors need more than 0.5, where
+        both parents' classes would claim the same point.
     centred : cosines of the hallucinator's loss are taken around the mean easy feature.
     similarity_weight, norm_penalty : weights in the hallucinator's loss.
     hallucinator_steps : updates of the hallucinator an epoch, scaled down for small sets (256 pairs each).
@@ -71,8 +73,7 @@ class AnchorConfig:
     accept : smallest share of the votes (or posterior) of an accepted verdict.
     correct : use accepted verdicts at all; otherwise every hard sample stays unlabelled.
     as_sure_as_easy : of the accepted verdicts use only the surest, as many as keep their mean share at the mean
-    easiness
-        of the easy samples: corrected labels shall not be worse than those they join.
+        easiness of the easy samples: corrected labels shall not be worse than those they join.
     weight_by_easiness : trust easy labels by their easiness; otherwise fully.
     keep_share : share of each given class that stays labelled whatever the mixture says (0 = off).
     """

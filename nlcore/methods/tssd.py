@@ -48,8 +48,7 @@ class TSSDConfig:
     margin_rounds : times that class means and probabilities are computed from each other; the means of the first round
         are weighted by the loss stream, those of the later ones by both streams.
     min_distance : a class whose two components of the feature score are nearer than this (Ashman's D) has nothing to
-    divide:
-        all its samples count as clean in both streams. 0 = divide every class.
+        divide: all its samples count as clean in both streams. 0 = divide every class.
     meta : what the meta classifier learns from. `synthetic`: positives, and positives given a random other label;
         `certain`: positives and negatives (the paper's summaries); `golden`: held-out samples known to be clean, and
         the same with a random other label; `off`: no mining.
@@ -98,9 +97,8 @@ def divide(
     """One round of PSD and MSP.
 
     `memory["golden"]` holds (Snapshot, true labels) of the golden set where there is one. The report beside the
-    division
-    has both streams' probabilities ("p_loss", "p_feature", "scores": tensors of (N,)) and the meta classifier's
-    held-out AUC ("meta_auc").
+    division has both streams' probabilities ("p_loss", "p_feature", "scores": tensors of (N,)) and the meta
+    classifier's held-out AUC ("meta_auc").
     """
     p_loss, p_feature, positive, negative = psd(snapshot, given_labels, config)
     uncertain = ~(positive | negative)

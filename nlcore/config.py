@@ -35,6 +35,12 @@ TRAINING_PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def ssl_preset(method: str, preset: str) -> SSLConfig:
+    """Semi-supervised training of a method's preset: `paper` has strong views for `tssd` and `anchor` (UNICON's way)."""
+    ssl = TRAINING_PRESETS[preset]["ssl"]
+    return replace(ssl, strong=True) if preset == "paper" and method in ("tssd", "anchor") else ssl
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """One run.
@@ -96,7 +102,8 @@ class TrainConfig:
         # An own dataset, passed to `train` under a name of its own, starts from the recipe of CIFAR.
         recipe = dict(RECIPES.get(self.dataset, RECIPES["cifar10"]))
         warmup = recipe.pop("warmup")
-        defaults = recipe | TRAINING_PRESETS[self.preset] | {"settings": METHODS[self.method].PRESETS[self.preset]}
+        defaults = recipe | TRAINING_PRESETS[self.preset] | {"ssl": ssl_preset(self.method, self.preset)}
+        defaults["settings"] = METHODS[self.method].PRESETS[self.preset]
         config = replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
         if config.warmup_epochs is None:
             config = replace(config, warmup_epochs=min(config.epochs - 1, round(warmup * config.epochs)))
@@ -152,7 +159,7 @@ def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfi
     """
     preset = choose("preset", config.preset, PRESETS)
     settings = config.settings or METHODS[choose("method", config.method, METHODS)].PRESETS[preset]
-    ssl = config.ssl or TRAINING_PRESETS[preset]["ssl"]
+    ssl = config.ssl or ssl_preset(config.method, preset)
     homes = {"settings": settings, "ssl": ssl, "config": config}
     changes: dict[str, dict[str, Any]] = {home: {} for home in homes}
     for name, value in overrides.items():

@@ -36,7 +36,7 @@ TRAINING_PRESETS: dict[str, dict[str, Any]] = {
 
 
 def ssl_preset(method: str, preset: str) -> SSLConfig:
-    """Semi-supervised training of a method's preset: `paper` has strong views for `tssd` and `anchor` (UNICON's way)."""
+    """Semi-supervised training of a preset: `paper` has strong views for `tssd` and `anchor` (UNICON's way)."""
     ssl = TRAINING_PRESETS[preset]["ssl"]
     return replace(ssl, strong=True) if preset == "paper" and method in ("tssd", "anchor") else ssl
 

@@ -97,6 +97,9 @@ def execute(notebook: Path, copy: Path, parameters: dict[str, Any], timeout: flo
     kernel = AsyncKernelManager(kernel_name="python3")
     # A backend chosen for scripts (CI often sets Agg) would leave the pages without figures.
     environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    # One thread, unless the caller says otherwise: sums then have the same order, and the page the same numbers, on any
+    # number of cores; and threads that wait for each other can make these small networks ten times slower.
+    environment.setdefault("OMP_NUM_THREADS", "1")
     # No history file to lock, and no warning that the connection, which stays on this machine, is not encrypted.
     arguments = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
     run_sync(kernel.start_kernel)(cwd=str(notebook.parent), env=environment, extra_arguments=arguments)

@@ -21,11 +21,11 @@ PRECISIONS = ("float32", "bfloat16")
 # CPU; digits values are ours. `warmup` is a share of all epochs, because what counts is the number of steps.
 RECIPES: dict[str, dict[str, Any]] = {
     "digits": {"network": "digits_cnn", "epochs": 30, "warmup": 0.3, "batch_size": 32, "learning_rate": 0.05}
-    | {"pad": 1, "flip": False, "precision": "float32"},
+    | {"pad": 1, "flip": False, "precision": "float32", "threads": 1},
     "cifar10": {"network": "small", "epochs": 60, "warmup": 0.3, "batch_size": 64, "learning_rate": 0.02}
-    | {"pad": 4, "flip": True, "precision": "bfloat16"},
+    | {"pad": 4, "flip": True, "precision": "bfloat16", "threads": 0},
     "cifar100": {"network": "small", "epochs": 60, "warmup": 0.3, "batch_size": 64, "learning_rate": 0.02}
-    | {"pad": 4, "flip": True, "precision": "bfloat16"},
+    | {"pad": 4, "flip": True, "precision": "bfloat16", "threads": 0},
 }
 
 # What the two presets mean outside a method's own config: see the notes in `TrainConfig`.
@@ -59,6 +59,8 @@ class TrainConfig:
     recalibrate : measure batch-norm statistics on unmixed images before dividing and testing.
     pad, flip : of random views.
     precision : `float32`, or `bfloat16` for convolutions and matrix products.
+    threads : CPU threads that `train` uses; 0 leaves torch's own number. Digits take one: two threads that wait for
+        each other on a busy machine are slower than one, and one adds up in the same order on every machine.
     device : `cpu`, `cuda`, or `auto`.
     ssl : semi-supervised training.
     settings : the method's own config, e.g. `TSSDConfig`.
@@ -86,6 +88,7 @@ class TrainConfig:
     pad: int | None = None
     flip: bool | None = None
     precision: str | None = None
+    threads: int | None = None
     device: str = "auto"
     ssl: SSLConfig | None = None
     settings: Any = None
@@ -123,7 +126,7 @@ class TrainConfig:
             raise InputError(
                 f"{self.method} needs settings of type {expected.__name__}, not {type(self.settings).__name__}"
             )
-        for name, low in (("epochs", 1), ("batch_size", 2), ("pad", 0), ("seed", 0)):
+        for name, low in (("epochs", 1), ("batch_size", 2), ("pad", 0), ("seed", 0), ("threads", 0)):
             if getattr(self, name) < low:
                 raise InputError(f"{name} must be at least {low}, not {getattr(self, name)}")
         if self.method != "ce" and not 0 <= self.warmup_epochs < self.epochs:

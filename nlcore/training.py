@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,16 +99,17 @@ def train(
     config = config.resolved()
     dataset, noisy = prepare(config, dataset)
     history, last = [], None
-    for epoch in run(config, dataset, noisy):
-        history.append(epoch.row)
-        last = epoch
-        if on_epoch:
-            on_epoch(epoch)
-    snapshot, division = last.snapshot, last.division
-    if division is None:  # cross-entropy never divides while it trains
-        snapshot = observe(last.state)
-        division, _ = divide(last.state, snapshot)
-    return Result.of(config, noisy, history, last.state, snapshot, division, time.perf_counter() - started)
+    with _threads(config.threads):
+        for epoch in run(config, dataset, noisy):
+            history.append(epoch.row)
+            last = epoch
+            if on_epoch:
+                on_epoch(epoch)
+        snapshot, division = last.snapshot, last.division
+        if division is None:  # cross-entropy never divides while it trains
+            snapshot = observe(last.state)
+            division, _ = divide(last.state, snapshot)
+        return Result.of(config, noisy, history, last.state, snapshot, division, time.perf_counter() - started)
 
 
 def prepare(config: TrainConfig, dataset: Dataset | None = None) -> tuple[Dataset, NoisyLabels]:
@@ -360,6 +362,17 @@ def _weak(state: State, images: torch.Tensor) -> torch.Tensor:
 
 def _to_input(state: State, images: torch.Tensor) -> torch.Tensor:
     return normalise(images, state.mean, state.std).contiguous(memory_format=torch.channels_last)
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Let torch use so many CPU threads inside the block; 0 changes nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _precision(state: State) -> torch.autocast:

@@ -27,7 +27,7 @@ def test_the_dataset_decides_network_and_lengths():
 def test_the_presets_differ_in_what_the_experiments_recommend():
     tuned, paper = (TrainConfig(preset=preset).resolved() for preset in ("tuned", "paper"))
     assert tuned.ema_decay == 0.99 and tuned.full_batches and tuned.recalibrate and tuned.ssl == SSLConfig()
-    assert paper.ema_decay == 0 and not paper.full_batches and not paper.recalibrate and paper.ssl == PAPER_SSL
+    assert paper.ema_decay == 0 and not paper.full_batches and not paper.recalibrate
     assert (paper.ssl.alpha, paper.ssl.lam_u, paper.ssl.views, paper.ssl.unlabelled_loss) == (4, 25, 2, "squared")
     assert paper.settings.meta == "certain" and tuned.settings.meta == "synthetic"
 
@@ -82,10 +82,16 @@ def test_a_value_out_of_range_is_one_clear_line(changes, message):
     assert "\n" not in str(error.value)
 
 
+def test_the_paper_presets_of_the_two_methods_train_on_strong_views_and_dividemix_does_not():
+    strong = {method: TrainConfig(method=method, preset="paper").resolved().ssl for method in METHODS}
+    assert strong["tssd"] == strong["anchor"] == replace(PAPER_SSL, strong=True)
+    assert strong["dividemix"] == PAPER_SSL
+
+
 def test_overrides_find_the_field_wherever_it_lives():
     config = with_overrides(TrainConfig(preset="paper"), {"tau": 0.7, "lam_u": 5.0, "ema_decay": 0.9}).resolved()
     assert config.settings == replace(tssd.PRESETS["paper"], tau=0.7)
-    assert config.ssl == replace(PAPER_SSL, lam_u=5.0) and config.ema_decay == 0.9
+    assert config.ssl == replace(PAPER_SSL, lam_u=5.0, strong=True) and config.ema_decay == 0.9
 
 
 def test_overrides_leave_everything_else_open():

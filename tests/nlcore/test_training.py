@@ -326,3 +326,11 @@ def test_labels_of_the_run_are_those_of_corrupt():
     dataset, noisy = prepare(config)
     assert len(dataset.train_labels) == 300
     assert torch.equal(noisy.given_labels, corrupt(dataset, "idn_xia", 0.4, 4, scaling="unit").given_labels)
+
+
+def test_train_uses_the_threads_of_its_config_and_gives_the_others_back():
+    before, seen = torch.get_num_threads(), []
+    config = TrainConfig(subset=100, epochs=1, batch_size=16, threads=before + 1)
+    train(config, on_epoch=lambda epoch: seen.append(torch.get_num_threads()))
+    assert seen == [before + 1]
+    assert torch.get_num_threads() == before

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from nlcore.config import TrainConfig
 from nlcore.errors import InputError, choose
 from nlcore.noise import NOISES
-from nlcore.results import code_version, read_results, write_atomically
+from nlcore.results import is_current, read_results, stored_result, write_atomically
 from nlcore.training import train
 
 NAMED = ("dataset", "subset", "noise", "rate", "method", "preset", "epochs", "seed")
@@ -55,12 +55,7 @@ def cell_name(config: TrainConfig) -> str:
 
 def is_stored(config: TrainConfig, folder: str | Path) -> bool:
     """Whether the folder holds the result of this configuration, made by the code as it is now."""
-    try:
-        values = json.loads((Path(folder) / f"{cell_name(config)}.json").read_text(encoding="utf-8"))
-        same = values["config"] == json.loads(json.dumps(config.resolved().to_dict()))
-        return same and values["environment"]["code"] == code_version()
-    except (OSError, ValueError, KeyError, TypeError):  # no such file, or a damaged one: run it again
-        return False
+    return is_current(stored_result(Path(folder) / f"{cell_name(config)}.json", config))
 
 
 def run_cell(config: TrainConfig, folder: str | Path) -> Path:

@@ -4,9 +4,11 @@ A number of corrected labels and its precision make every voter look good. So ea
 beside the simplest alternatives, at equal size or equal coverage.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -26,7 +28,7 @@ from nlcore.division import (
 from nlcore.hallucination import Anchors
 from nlcore.methods import anchor, tssd
 from nlcore.noise import SCALINGS, NoisyLabels, corrupt
-from nlcore.results import environment
+from nlcore.results import environment, is_current, stored_result, write_atomically
 from nlcore.training import Epoch, observe, prepare, run
 from nlcore.voting import ballots_from_hard, centred_unit, estimate_transition, soft_votes, with_transition
 
@@ -235,6 +237,19 @@ def first_division_report(config: TrainConfig, bins: int = 40) -> dict:
         },
         "environment": environment(state.images.device),
     }
+
+
+def kept_division_report(config: TrainConfig, folder: str | Path) -> dict:
+    """A `first_division_report` that is kept in `folder`, and read back while configuration and code are the same."""
+    config = config.resolved()
+    name = f"{config.dataset}_{config.subset or 'all'}_{config.noise}_{config.rate:g}_seed{config.seed}.json"
+    path = Path(folder) / name
+    report = stored_result(path, config)
+    if not is_current(report):
+        report = first_division_report(config)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(report, indent=1) + "\n")
+    return report
 
 
 def report_table(report: dict, name: str) -> pd.DataFrame:

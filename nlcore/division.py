@@ -182,6 +182,16 @@ def joint_probability(values: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(mixture.predict_proba(points)[:, clean]).float().to(values.device)
 
 
+def rank_in_class(values: torch.Tensor, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Place of each value (N,) among those of its label, 0 for the smallest: (N,) int64; ties keep their order."""
+    order = values.argsort(stable=True)
+    order = order[labels[order].argsort(stable=True)]
+    counts = torch.bincount(labels, minlength=num_classes)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[labels[order]]
+    return rank
+
+
 def keep_every_class(
     labelled: torch.Tensor, losses: torch.Tensor, given_labels: torch.Tensor, num_classes: int, share: float
 ) -> torch.Tensor:
@@ -194,11 +204,7 @@ def keep_every_class(
     counts = torch.bincount(given_labels, minlength=num_classes)
     kept = torch.bincount(given_labels[labelled], minlength=num_classes)
     wanted = (share * counts).ceil().long()
-    # Rank by loss inside each class: sort by loss, then stably by class.
-    order = losses.argsort(stable=True)
-    order = order[given_labels[order].argsort(stable=True)]
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[given_labels[order]]
+    rank = rank_in_class(losses, given_labels, num_classes)
     return ~labelled & (kept < wanted)[given_labels] & (rank < wanted[given_labels])
 
 

@@ -116,12 +116,22 @@ def check_output_folder(folder: str | Path, config: TrainConfig) -> None:
     present = folder / "result.json"
     if not present.exists():
         return
-    try:
-        same = json.loads(present.read_text())["config"] == json.loads(json.dumps(config.resolved().to_dict()))
-    except (ValueError, KeyError, TypeError, OSError):
-        same = False
-    if not same:
+    if stored_result(present, config) is None:
         raise InputError(f"{folder} already holds another run; choose another folder")
+
+
+def stored_result(path: Path, config: TrainConfig) -> dict[str, Any] | None:
+    """The values of a result file if it is of this configuration; None if not, or if it is missing or damaged."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return values if values["config"] == json.loads(json.dumps(config.resolved().to_dict())) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_current(values: dict[str, Any] | None) -> bool:
+    """Whether a stored result was made by the code as it is now."""
+    return values is not None and values.get("environment", {}).get("code") == code_version()
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -7,7 +7,6 @@ The small network is warmed up for 8 epochs on noisy labels; then every way of s
 ones and correcting hard ones is applied to the same snapshot. CIFAR-10 is loaded as `nlcore.load_dataset` does.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,8 +14,7 @@ from typing import Annotated
 import typer
 
 from nlcore import InputError, TrainConfig
-from nlcore.comparisons import first_division_report, report_table
-from nlcore.results import write_atomically
+from nlcore.comparisons import first_division_report, kept_division_report, report_table
 
 CELLS = (("symmetric", 0.5), ("idn_xia", 0.4), ("asymmetric", 0.4))
 TITLES = {
@@ -33,22 +31,18 @@ def main(
     dataset: str = "cifar10",
     subset: int = 20_000,
     warmup_epochs: int = 8,
-    out: Annotated[Path | None, typer.Option(help="Also store each report as a JSON file in this folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep each report as a JSON file in this folder.")] = None,
 ) -> None:
     """Print selection, mining and correction tables."""
     for kind, level in [(noise, rate)] if noise else CELLS:
         config = TrainConfig(
             dataset=dataset, subset=subset, noise=kind, rate=level, seed=seed, epochs=60, warmup_epochs=warmup_epochs
         )
-        report = first_division_report(config)
+        report = kept_division_report(config, out) if out else first_division_report(config)
         wrong, accuracy = report["noise"]["realised_rate"], report["test_accuracy"]
         print(f"\n=== {report['noise']['identity']}: {wrong:.1%} wrong, test accuracy {accuracy:.1f} % after warm-up")
         for name, title in TITLES.items():
             print(f"\n{title}\n{report_table(report, name).to_string(float_format=lambda x: f'{x:.3f}')}")
-        if out:
-            out.mkdir(parents=True, exist_ok=True)
-            name = f"{dataset}_{subset}_{kind}_{level:g}_seed{seed}.json"
-            write_atomically(out / name, json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

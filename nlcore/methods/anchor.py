@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from nlcore.division import Division, Snapshot, class_means, min_max, with_every_class
+from nlcore.division import Division, Snapshot, class_means, min_max, rank_in_class, with_every_class
 from nlcore.errors import choose
 from nlcore.hallucination import (
     Anchors,
@@ -196,12 +196,8 @@ def prototype_loss(
 def balanced(easiness: torch.Tensor, easy: torch.Tensor, given_labels: torch.Tensor, num_classes: int) -> torch.Tensor:
     """Cap each given class at the mean number of easy samples a class, keeping its easiest: (N,) bool."""
     cap = easy.sum() / num_classes
-    order = easiness.masked_fill(~easy, -1).argsort(descending=True, stable=True)
-    order = order[given_labels[order].argsort(stable=True)]
-    counts = torch.bincount(given_labels, minlength=num_classes)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[given_labels[order]]
-    return easy & (rank < cap)
+    easiest_first = rank_in_class(-easiness.masked_fill(~easy, -1), given_labels, num_classes)
+    return easy & (easiest_first < cap)
 
 
 def make_anchors(

@@ -1,9 +1,10 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from nlcore import TrainConfig
+from nlcore import TrainConfig, comparisons, results
 from nlcore.comparisons import (
     after_warmup,
     correction_table,
@@ -150,3 +151,22 @@ def test_the_scaling_table_counts_the_top_target_and_the_largest_class(make_data
     assert row["wrong"] == noisy.rate
     assert row["top target"] == pytest.approx(sum(shares) / 3)
     assert row["largest class"] == pytest.approx(max(given.count(c) for c in range(3)) / 300)
+
+
+def test_a_kept_report_is_made_once_and_again_when_the_code_has_changed(tmp_path, monkeypatch):
+    made = []
+
+    def report(config):
+        made.append(config.seed)
+        return {"config": config.to_dict(), "environment": {"code": results.code_version()}}
+
+    monkeypatch.setattr(comparisons, "first_division_report", report)
+    config = TrainConfig(subset=100, epochs=2)
+    first = comparisons.kept_division_report(config, tmp_path)
+    assert comparisons.kept_division_report(config, tmp_path)["environment"] == first["environment"]
+    comparisons.kept_division_report(replace(config, seed=1), tmp_path)
+    assert made == [0, 1]
+
+    monkeypatch.setattr(results, "code_version", lambda: "another")
+    comparisons.kept_division_report(config, tmp_path)
+    assert made == [0, 1, 0]

@@ -8,9 +8,10 @@
 __version__ = "0.1.0"
 
 from nlcore.config import TrainConfig
+from nlcore.corruption import corrupt
 from nlcore.datasets import Dataset, load_dataset
 from nlcore.errors import DivergenceError, InputError
-from nlcore.noise import NoisyLabels, corrupt
+from nlcore.labels import NoisyLabels
 from nlcore.results import Result
 from nlcore.training import train
 

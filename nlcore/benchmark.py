@@ -18,10 +18,11 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from nlcore.config import TrainConfig
-from nlcore.errors import InputError, choose
-from nlcore.noise import NOISES
-from nlcore.results import is_current, read_results, stored_result, write_atomically
+from nlcore.config import WITHOUT_RATE, TrainConfig
+from nlcore.corruption import split_kind
+from nlcore.errors import InputError, first_line
+from nlcore.files import write_atomically
+from nlcore.results import is_current, read_results, stored_result
 from nlcore.training import train
 
 NAMED = ("dataset", "subset", "noise", "rate", "method", "preset", "epochs", "seed")
@@ -29,10 +30,14 @@ CELL = ["dataset", "noise", "rate", "method", "preset"]
 STATISTICS = ["best", "last", "last10"]
 
 
-def parse_noise(text: str) -> tuple[str, float]:
-    """`"idn_xia:0.4"` -> `("idn_xia", 0.4)`; an `InputError` says what is wrong with anything else."""
-    kind, _, rate = str(text).partition(":")
-    choose("noise", kind, NOISES)
+def parse_noise(text: str) -> tuple[str, float | None]:
+    """`"idn_xia:0.4"` -> `("idn_xia", 0.4)`, `"human:worst"` -> `("human:worst", None)`; an `InputError` else."""
+    text = str(text)
+    if text.partition(":")[0] in WITHOUT_RATE:
+        split_kind(text)
+        return text, None
+    kind, _, rate = text.partition(":")
+    split_kind(kind)
     try:
         return kind, float(rate)
     except ValueError:
@@ -46,9 +51,11 @@ def cell_name(config: TrainConfig) -> str:
     """
     config = config.resolved()
     subset = [] if config.subset is None else [f"n{config.subset}"]
-    parts = [config.dataset, *subset, config.noise, f"{config.rate:.10g}", config.method, config.preset]
+    parts = [config.dataset, *subset, config.noise_words(), config.method, config.preset]
     parts += [f"{config.epochs}epochs", f"seed{config.seed}"]
-    if config != TrainConfig(**{name: getattr(config, name) for name in NAMED}).resolved():
+    # A file's path is more than its letters.
+    named = TrainConfig(**{name: getattr(config, name) for name in NAMED}).resolved()
+    if config != named or config.noise.startswith("file:"):
         parts.append(hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()[:8])
     return "_".join(parts)
 
@@ -118,12 +125,8 @@ def _run_all(cells: dict[str, TrainConfig], folder: str | Path, workers: int) ->
         pool.shutdown(cancel_futures=True)
     if failures:
         kind = InputError if all(isinstance(error, InputError) for error in failures.values()) else RuntimeError
-        reasons = "; ".join(f"{name}: {_one_line(failures[name])}" for name in cells if name in failures)
+        reasons = "; ".join(f"{name}: {first_line(failures[name])}" for name in cells if name in failures)
         raise kind(f"{len(failures)} of {len(cells)} cells failed: {reasons}")
-
-
-def _one_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
@@ -143,7 +146,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     ------
     InputError : a seed twice in one cell, or a cell that mixes runs of different length or size.
     """
-    mixed = (frame.groupby(CELL)[["subset", "epochs"]].nunique(dropna=False) > 1).any(axis=1)
+    mixed = (frame.groupby(CELL, dropna=False)[["subset", "epochs"]].nunique(dropna=False) > 1).any(axis=1)
     if mixed.any():
         raise InputError(f"runs of different length or subset in {' '.join(map(str, mixed.idxmax()))}")
     twice = frame.duplicated([*CELL, "seed"])
@@ -151,7 +154,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
         row = frame[twice].iloc[0]
         cell = " ".join(str(row[key]) for key in CELL)
         raise InputError(f"more than one run of {cell} with seed {row['seed']}: {row['path']}")
-    groups = frame.assign(realised_rate=frame["realised_rate"].astype(float)).groupby(CELL, sort=False)
+    groups = frame.assign(realised_rate=frame["realised_rate"].astype(float)).groupby(CELL, sort=False, dropna=False)
     columns = {f"{name}_{of}": groups[name].agg(of) for name in STATISTICS for of in ("mean", "std")}
     return pd.DataFrame(columns | {"n": groups.size(), "realised_rate": groups["realised_rate"].mean()})
 

@@ -1,6 +1,5 @@
 """The command line: `nlcore train` and `nlcore noise`, also as `python -m nlcore`."""
 
-import io
 import json
 import sys
 from pathlib import Path
@@ -11,11 +10,13 @@ from tqdm import tqdm
 
 from nlcore import __version__
 from nlcore.config import PRESETS, TrainConfig, with_overrides
-from nlcore.datasets import DATASETS, load_dataset
+from nlcore.corruption import NOISE_NAMES, corrupt
+from nlcore.datasets import DATASETS, Dataset, load_dataset
 from nlcore.errors import DivergenceError, InputError
+from nlcore.files import write_atomically
+from nlcore.labels import NoisyLabels
 from nlcore.methods import METHODS
-from nlcore.noise import NOISES, corrupt
-from nlcore.results import check_output_folder, write_atomically
+from nlcore.results import check_output_folder
 from nlcore.training import train
 
 app = typer.Typer(
@@ -26,8 +27,8 @@ app = typer.Typer(
 )
 
 DatasetName = Annotated[str, typer.Option("--dataset", help=f"{', '.join(DATASETS)}.")]
-NoiseName = Annotated[str, typer.Option("--noise", help=f"{', '.join(NOISES)}.")]
-Rate = Annotated[float, typer.Option("--rate", help="Nominal noise rate, in [0, 1).")]
+NoiseName = Annotated[str, typer.Option("--noise", help=f"{', '.join(NOISE_NAMES)}.")]
+Rate = Annotated[float, typer.Option("--rate", help="Nominal noise rate, in [0, 1); none for human, file, given.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Subset = Annotated[int | None, typer.Option("--subset", help="Use so many training images only.")]
 NoiseOptions = Annotated[
@@ -93,7 +94,7 @@ def train_command(
 
 @app.command("noise")
 def noise_command(
-    out: Annotated[Path, typer.Option("--out", help="CSV file to write: index, given_label, true_label.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write: .npz (everything that is known), else CSV.")],
     dataset: DatasetName = "digits",
     noise: NoiseName = "symmetric",
     rate: Rate = 0.4,
@@ -101,24 +102,29 @@ def noise_command(
     subset: Subset = None,
     noise_option: NoiseOptions = None,
 ) -> None:
-    """Write corrupted training labels into a CSV file and say how many are wrong."""
+    """Write noisy training labels into a file and say how many are wrong; `--noise file:OUT` reads it again."""
     if out.exists():
         raise InputError(f"{out} exists already; choose another file")
     data = load_dataset(dataset)
     data = data if subset is None else data.subset(subset)
     noisy = corrupt(data, noise, rate, seed, **_pairs(noise_option))
+    if out.suffix == ".npz":
+        noisy.save(out)
+    else:
+        _write_csv(out, noisy.shown(data), noisy)
+    print(f"{noisy.identity}: realised rate {_per_cent(noisy.rate)}")
+
+
+def _write_csv(out: Path, data: Dataset, noisy: NoisyLabels) -> None:
+    """index, given label, true label: the index is that of the whole training set; a truth that is unknown is empty."""
     true = [""] * len(noisy.given_labels) if noisy.true_labels is None else noisy.true_labels.tolist()
-    table = io.StringIO("index,given_label,true_label\n")
-    table.seek(0, io.SEEK_END)
-    table.writelines(
-        f"{i},{given},{t}\n" for i, (given, t) in enumerate(zip(noisy.given_labels.tolist(), true, strict=True))
-    )
+    columns = zip(data.train_index.tolist(), noisy.given_labels.tolist(), true, strict=True)
+    lines = ["index,given_label,true_label", *(f"{i},{given},{t}" for i, given, t in columns)]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, table.getvalue())
+        write_atomically(out, "\n".join(lines) + "\n")
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror or error}") from error
-    print(f"{noisy.identity}: realised rate {_per_cent(noisy.rate)}")
 
 
 def _pairs(assignments: list[str] | None) -> dict[str, Any]:

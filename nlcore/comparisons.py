@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from nlcore.config import TrainConfig
+from nlcore.corruption import corrupt
 from nlcore.datasets import Dataset
 from nlcore.division import (
     Snapshot,
@@ -25,12 +26,17 @@ from nlcore.division import (
     min_max,
     row_sums,
 )
+from nlcore.engine import Epoch, observe, run
+from nlcore.files import write_atomically
 from nlcore.hallucination import Anchors
+from nlcore.labels import NoisyLabels
 from nlcore.methods import anchor, tssd
-from nlcore.noise import SCALINGS, NoisyLabels, corrupt
-from nlcore.results import environment, is_current, stored_result, write_atomically
-from nlcore.training import Epoch, observe, prepare, run
+from nlcore.noise import SCALINGS
+from nlcore.results import environment, is_current, stored_result
+from nlcore.training import prepare
 from nlcore.voting import ballots_from_hard, centred_unit, estimate_transition, soft_votes, with_transition
+
+HALLUCINATOR_LOSS = ("centred", "similarity_weight", "norm_penalty", "lambda_p")  # in these the presets differ
 
 
 def roc_auc(scores: torch.Tensor, right: torch.Tensor) -> float:
@@ -184,7 +190,7 @@ def correction_table(
         ("hallucinator", config),
         (
             "hallucinator, paper's loss",
-            replace(config, centred=False, similarity_weight=1.0, norm_penalty=0.0, lambda_p=0.75),
+            replace(config, **{name: getattr(anchor.PRESETS["paper"], name) for name in HALLUCINATOR_LOSS}),
         ),
         ("interpolation", replace(config, generator="interpolated", lambda_p=0.6)),
     ):
@@ -242,7 +248,7 @@ def first_division_report(config: TrainConfig, bins: int = 40) -> dict:
 def kept_division_report(config: TrainConfig, folder: str | Path) -> dict:
     """A `first_division_report` that is kept in `folder`, and read back while configuration and code are the same."""
     config = config.resolved()
-    name = f"{config.dataset}_{config.subset or 'all'}_{config.noise}_{config.rate:g}_seed{config.seed}.json"
+    name = f"{config.dataset}_{config.subset or 'all'}_{config.noise_words()}_seed{config.seed}.json"
     path = Path(folder) / name
     report = stored_result(path, config)
     if not is_current(report):

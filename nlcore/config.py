@@ -5,6 +5,7 @@ preset="paper")` does what it says.
 """
 
 import dataclasses
+import re
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_args, get_origin
 
@@ -14,6 +15,7 @@ from nlcore.mixmatch import PAPER_SSL, SSLConfig
 from nlcore.networks import NETWORKS
 
 PRESETS = ("tuned", "paper")
+WITHOUT_RATE = ("human", "file", "given")  # noise that is as large as it is
 SCHEDULES = ("cosine", "step")
 PRECISIONS = ("float32", "bfloat16")
 
@@ -27,6 +29,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "cifar100": {"network": "small", "epochs": 60, "warmup": 0.3, "batch_size": 64, "learning_rate": 0.02}
     | {"pad": 4, "flip": True, "precision": "bfloat16", "threads": 0},
 }
+# As CIFAR until someone has measured better. DivideMix sees 1,000 batches of 32 balanced images an epoch of Clothing1M.
+RECIPES["clothing1m"] = RECIPES["cifar10"] | {"balanced_images": 32_000}
 
 # What the two presets mean outside a method's own config: see the notes in `TrainConfig`.
 TRAINING_PRESETS: dict[str, dict[str, Any]] = {
@@ -48,7 +52,9 @@ class TrainConfig:
     Attributes
     ----------
     dataset, noise, rate, noise_options, seed : as in `load_dataset` and `corrupt`; the seed drives everything random.
+        A noise that comes from a file has no nominal rate: `rate` becomes None.
     subset : train on so many images of the dataset, the same share of every class; None = all.
+    balanced_images : every epoch draws so many images, equally many of every given label; 0 = all images, every epoch.
     method : `ce`, `dividemix`, `tssd` or `anchor`.
     preset : `tuned` (what our experiments recommend) or `paper` (the faithful reconstruction).
     epochs, warmup_epochs : all epochs, and those with plain cross-entropy before the first division.
@@ -68,12 +74,13 @@ class TrainConfig:
 
     dataset: str = "digits"
     noise: str = "symmetric"
-    rate: float = 0.4
+    rate: float | None = 0.4
     noise_options: dict[str, Any] = field(default_factory=dict)
     method: str = "tssd"
     preset: str = "tuned"
     seed: int = 0
     subset: int | None = None
+    balanced_images: int | None = None
     epochs: int | None = None
     warmup_epochs: int | None = None
     network: str | None = None
@@ -105,11 +112,14 @@ class TrainConfig:
         # An own dataset, passed to `train` under a name of its own, starts from the recipe of CIFAR.
         recipe = dict(RECIPES.get(self.dataset, RECIPES["cifar10"]))
         warmup = recipe.pop("warmup")
-        defaults = recipe | TRAINING_PRESETS[self.preset] | {"ssl": ssl_preset(self.method, self.preset)}
+        defaults = {"balanced_images": 0} | recipe | TRAINING_PRESETS[self.preset]
+        defaults["ssl"] = ssl_preset(self.method, self.preset)
         defaults["settings"] = METHODS[self.method].PRESETS[self.preset]
         config = replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
         if config.warmup_epochs is None:
             config = replace(config, warmup_epochs=min(config.epochs - 1, round(warmup * config.epochs)))
+        if config.noise.partition(":")[0] in WITHOUT_RATE:
+            config = replace(config, rate=None)
         if config.method == "ce":  # nothing follows the warm-up
             config = replace(config, warmup_epochs=config.epochs)
         config._check()
@@ -126,7 +136,8 @@ class TrainConfig:
             raise InputError(
                 f"{self.method} needs settings of type {expected.__name__}, not {type(self.settings).__name__}"
             )
-        for name, low in (("epochs", 1), ("batch_size", 2), ("pad", 0), ("seed", 0), ("threads", 0)):
+        lows = {"epochs": 1, "batch_size": 2, "pad": 0, "seed": 0, "threads": 0, "balanced_images": 0}
+        for name, low in lows.items():
             if getattr(self, name) < low:
                 raise InputError(f"{name} must be at least {low}, not {getattr(self, name)}")
         if self.method != "ce" and not 0 <= self.warmup_epochs < self.epochs:
@@ -137,6 +148,11 @@ class TrainConfig:
             raise InputError(f"learning_rate must be above 0, not {self.learning_rate}")
         if (getattr(self.settings, "meta", None) == "golden") != (getattr(self.settings, "golden", 0) > 0):
             raise InputError("a golden set needs both meta='golden' and golden > 0")
+
+    def noise_words(self) -> str:
+        """Noise and rate for the name of a file: `symmetric_0.4`, `human-worst`."""
+        kind = re.sub(r"[^\w.-]", "-", self.noise)
+        return kind if self.rate is None else f"{kind}_{self.rate:.10g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -1,7 +1,8 @@
-"""Datasets as tensors: every image in memory as uint8, in the official order, never a file per image.
+"""Datasets as tensors: every image as uint8, in the official order, never a file per image.
 
 `digits` is bundled with scikit-learn, so a first run needs no network. CIFAR is downloaded once by torchvision and
-kept as a single `.npz`; a present `.npz` is used as it is.
+kept as a single `.npz`; a present `.npz` is used as it is. What comes as folders of image files is decoded once into a
+memory map, see `nlcore.folders`.
 """
 
 import os
@@ -12,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nlcore.errors import InputError, choose
+from nlcore.errors import InputError, choose, first_line
+from nlcore.folders import FOLDER_DATASETS, load_folder_dataset
 
-DATASETS = ("digits", "cifar10", "cifar100")
+DATASETS = ("digits", "cifar10", "cifar100", "cifar100_coarse", *FOLDER_DATASETS)
+STATISTICS_BATCH = 2000  # images whose pixels are counted at once
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR100_CLASSES = tuple(
@@ -27,11 +30,26 @@ CIFAR100_CLASSES = tuple(
     wardrobe whale
     willow_tree wolf woman worm""".split()
 )
+# CIFAR-100's twenty superclasses, and that of each of its classes.
+CIFAR100_COARSE_CLASSES = tuple(
+    """aquatic_mammals fish flowers food_containers fruit_and_vegetables household_electrical_devices
+    household_furniture insects large_carnivores large_man-made_outdoor_things large_natural_outdoor_scenes
+    large_omnivores_and_herbivores medium_mammals non-insect_invertebrates people reptiles small_mammals trees
+    vehicles_1 vehicles_2""".split()
+)
+CIFAR100_SUPERCLASS = tuple(
+    int(number)
+    for number in """
+    4 1 14 8 0 6 7 7 18 3 3 14 9 18 7 11 3 9 7 11 6 11 5 10 7 6 13 15 3 15 0 11 1 10 12 14 16 9 11 5 5 19 8 8 15
+    13 14 17 18 10 16 4 17 4 2 0 17 4 18 17 10 3 2 12 12 16 12 1 9 19 2 10 0 1 16 12 9 13 15 13 16 19 2 4 6 19 5 5
+    8 19 18 1 2 15 6 0 17 8 14 13
+    """.split()
+)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images and labels of one task, held whole.
+    """Images and labels of one task.
 
     Attributes
     ----------
@@ -39,6 +57,9 @@ class Dataset:
     train_images, test_images : (N, C, H, W) uint8.
     train_labels, test_labels : (N,) int64 in [0, K).
     class_names : K names.
+    train_index : (N,) int64, the row of each training image in the whole training set; None becomes 0..N-1.
+    full_size : images in the whole training set; None becomes N.
+    statistics : mean and standard deviation per channel, two (C,), if known without looking at the pixels; else None.
 
     Raises
     ------
@@ -52,13 +73,23 @@ class Dataset:
     test_images: torch.Tensor
     test_labels: torch.Tensor
     class_names: tuple[str, ...]
+    train_index: torch.Tensor | None = None
+    full_size: int | None = None
+    statistics: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __post_init__(self):
+        if self.train_index is None:
+            object.__setattr__(self, "train_index", torch.arange(len(self.train_images)))
+        if self.full_size is None:
+            object.__setattr__(self, "full_size", len(self.train_images))
         for split in ("train", "test"):
             images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
             check_images(images, f"{self.name} {split}")
             check_labels(labels, len(images), len(self.class_names), f"{self.name} {split}")
         check_no_empty_class(self.train_labels, self.class_names, f"{self.name} train")
+        if self.train_index.shape != self.train_labels.shape:
+            shape = tuple(self.train_index.shape)
+            raise InputError(f"{self.name} train_index has shape {shape}, {len(self.train_labels)} images need as many")
 
     @property
     def num_classes(self) -> int:
@@ -66,29 +97,58 @@ class Dataset:
 
     def channel_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation per channel of the training images in [0, 1]: two (C,) float tensors."""
+        if self.statistics is not None:
+            return self.statistics
         # Counting the 256 grey values is exact and needs no float copy of the images.
         grey = torch.arange(256, dtype=torch.float64) / 255
-        counts = torch.stack([torch.bincount(c.flatten(), minlength=256) for c in self.train_images.transpose(0, 1)])
+        counts = torch.zeros(self.train_images.shape[1], 256, dtype=torch.int64)
+        for images in self.train_images.split(STATISTICS_BATCH):
+            counts += torch.stack([torch.bincount(c.flatten(), minlength=256) for c in images.transpose(0, 1)])
         share = counts.double() / counts.sum(1, keepdim=True)
         mean = share @ grey
         std = (share @ grey.square() - mean.square()).clamp(min=1e-12).sqrt()
         return mean.float(), std.float()
 
+    def rows(self, keep: torch.Tensor) -> "Dataset":
+        """The same task with the training images `keep` (n,) int64 only, in that order; the test set is kept."""
+        return replace(
+            self,
+            train_images=self.train_images[keep],
+            train_labels=self.train_labels[keep],
+            train_index=self.train_index[keep],
+            statistics=None,
+        )
+
     def subset(self, n: int, seed: int = 0) -> "Dataset":
         """The same task with `n` training images, drawn with the same share of every class; the test set is kept."""
-        if not self.num_classes <= n <= len(self.train_labels):
-            raise InputError(f"subset of {n} images: {self.name} allows {self.num_classes} to {len(self.train_labels)}")
-        generator = torch.Generator().manual_seed(seed)
-        shuffled = torch.randperm(len(self.train_labels), generator=generator)
-        # Rank of each sample inside its class, as a share of the class: the n smallest shares are a stratified draw.
-        labels = self.train_labels[shuffled]
-        order = torch.argsort(labels, stable=True)
-        counts = torch.bincount(labels, minlength=self.num_classes)
-        rank = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[labels[order]]
-        share = torch.empty(len(labels), dtype=torch.float64)
-        share[order] = (rank.double() + 0.5) / counts[labels[order]]
-        keep = shuffled[torch.argsort(share, stable=True)[:n]].sort().values
-        return replace(self, train_images=self.train_images[keep], train_labels=self.train_labels[keep])
+        labels, num_classes = self.train_labels, self.num_classes
+        if not num_classes <= n <= len(labels):
+            raise InputError(f"subset of {n} images: {self.name} allows {num_classes} to {len(labels)}")
+        shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+        # Each sample's place in its class, as a share of the class: the n smallest shares are a stratified draw.
+        place = rank_in_class(shuffled.argsort(), labels, num_classes).double() + 0.5
+        share = place / torch.bincount(labels, minlength=num_classes)[labels]
+        return self.rows(shuffled[share[shuffled].argsort(stable=True)[:n]].sort().values)
+
+
+def rank_in_class(values: torch.Tensor, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Place of each value (N,) among those of its label, 0 for the smallest: (N,) int64; ties keep their order."""
+    order = values.argsort(stable=True)
+    order = order[labels[order].argsort(stable=True)]
+    counts = torch.bincount(labels, minlength=num_classes)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[labels[order]]
+    return rank
+
+
+def balanced_sample(labels: torch.Tensor, num_classes: int, n: int, generator: torch.Generator) -> torch.Tensor:
+    """About `n` rows with equally many of every label, drawn without replacement: (m,) int64 in ascending order.
+
+    Classes with fewer than n / K samples give all they have and are not filled up by others, as in DivideMix's runs on
+    Clothing1M. Ascending, so that a memory map is read from front to back.
+    """
+    place = rank_in_class(torch.randperm(len(labels), generator=generator), labels, num_classes)
+    return (place < -(-n // num_classes)).nonzero().flatten()
 
 
 def check_images(images: torch.Tensor, what: str) -> None:
@@ -120,26 +180,59 @@ def check_no_empty_class(labels: torch.Tensor, class_names: tuple[str, ...], wha
         raise InputError(f"{what} labels: no sample of class {', '.join(empty)}")
 
 
-def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
+def data_root(root: str | Path | None = None) -> Path:
+    """The folder that data is read from and kept in: `root`, else `$NLCORE_DATA`, else `~/.cache/nlcore`."""
+    return Path(root or os.environ.get("NLCORE_DATA") or Path.home() / ".cache" / "nlcore")
+
+
+def load_dataset(name: str, root: str | Path | None = None, image_size: int | None = None) -> Dataset:
     """Load a dataset by name.
 
     Parameters
     ----------
-    name : `digits` (bundled, 8 x 8), `cifar10` or `cifar100`.
-    root : folder of the `.npz` cache; default `$NLCORE_DATA`, else `~/.cache/nlcore`. Unused by `digits`.
+    name : `digits` (bundled, 8 x 8), `cifar10`, `cifar100`, `cifar100_coarse` (its twenty superclasses), or a dataset
+        that lies in a folder: `tiny_imagenet`, `clothing1m`, `animal10n`, `food101n`, `webvision_mini`. The training
+        labels of the last four are as noisy as they came: train on them with noise `given`.
+    root : where the data lies, see `data_root`. Unused by `digits`.
+    image_size : side in pixels that images from a folder are decoded at; None = the dataset's usual one.
 
     Raises
     ------
-    InputError : an unknown name, a damaged cache file, or no network when a download is needed.
+    InputError : an unknown name, a damaged file, a folder that is not laid out as expected, or no network when a
+        download is needed.
     """
     choose("dataset", name, DATASETS)
     if name == "digits":
         return _load_digits()
-    root = Path(root or os.environ.get("NLCORE_DATA") or Path.home() / ".cache" / "nlcore")
-    path = root / f"{name}.npz"
+    root = data_root(root)
+    if name in FOLDER_DATASETS:
+        decoded = load_folder_dataset(name, root, image_size)
+        return Dataset(
+            name,
+            decoded.train_images,
+            decoded.train_labels,
+            decoded.test_images,
+            decoded.test_labels,
+            decoded.class_names,
+            statistics=decoded.statistics,
+        )
+    file_name = "cifar10" if name == "cifar10" else "cifar100"
+    path = root / f"{file_name}.npz"
     if not path.exists():
-        _download_cifar(name, path)
-    return _read_npz(name, path, CIFAR10_CLASSES if name == "cifar10" else CIFAR100_CLASSES)
+        _download_cifar(file_name, path)
+    dataset = _read_npz(file_name, path, CIFAR10_CLASSES if name == "cifar10" else CIFAR100_CLASSES)
+    return _with_superclasses(dataset) if name == "cifar100_coarse" else dataset
+
+
+def _with_superclasses(cifar100: Dataset) -> Dataset:
+    superclass = torch.tensor(CIFAR100_SUPERCLASS)
+    return replace(
+        cifar100,
+        name="cifar100_coarse",
+        train_labels=superclass[cifar100.train_labels],
+        test_labels=superclass[cifar100.test_labels],
+        class_names=CIFAR100_COARSE_CLASSES,
+    )
 
 
 def _load_digits() -> Dataset:
@@ -165,7 +258,7 @@ def _read_npz(name: str, path: Path, class_names: tuple[str, ...]) -> Dataset:
         labels = {s: torch.from_numpy(arrays[f"y_{s}"].astype(np.int64)) for s in ("train", "test")}
     except Exception as error:
         raise InputError(
-            f"{path} is damaged ({type(error).__name__}: {_first_line(error)}); delete it to load again"
+            f"{path} is damaged ({type(error).__name__}: {first_line(error)}); delete it to load again"
         ) from error
     return Dataset(name, images["train"], labels["train"], images["test"], labels["test"], class_names)
 
@@ -175,7 +268,7 @@ def _download_cifar(name: str, path: Path) -> None:
         from torchvision import datasets
     except Exception as error:  # a CPU-only torch breaks torchvision with a RuntimeError, not an ImportError
         raise InputError(
-            f"downloading {name} needs a working torchvision ({_first_line(error)}); or put {path} there"
+            f"downloading {name} needs a working torchvision ({first_line(error)}); or put {path} there"
         ) from error
     source = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
     try:
@@ -187,10 +280,4 @@ def _download_cifar(name: str, path: Path) -> None:
             np.savez(target, x_train=train.data, y_train=train.targets, x_test=test.data, y_test=test.targets)
             os.replace(target, path)
     except Exception as error:
-        raise InputError(
-            f"{name} is not in {path.parent} and could not be downloaded ({_first_line(error)})"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{name} is not in {path.parent} and could not be downloaded ({first_line(error)})") from error

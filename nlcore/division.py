@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
+from nlcore.datasets import rank_in_class
 from nlcore.errors import choose
 from nlcore.mixture import ashman_distance, fit_mixture, low_component
 
@@ -180,16 +181,6 @@ def joint_probability(values: torch.Tensor) -> torch.Tensor:
     mixture = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0).fit(points)
     clean = mixture.means_.sum(1).argmin()
     return torch.from_numpy(mixture.predict_proba(points)[:, clean]).float().to(values.device)
-
-
-def rank_in_class(values: torch.Tensor, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """Place of each value (N,) among those of its label, 0 for the smallest: (N,) int64; ties keep their order."""
-    order = values.argsort(stable=True)
-    order = order[labels[order].argsort(stable=True)]
-    counts = torch.bincount(labels, minlength=num_classes)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[labels[order]]
-    return rank
 
 
 def keep_every_class(

@@ -18,3 +18,8 @@ def choose(kind: str, name: str, valid) -> str:
     if name not in valid:
         raise InputError(f"unknown {kind} {name!r}; choose one of: {', '.join(map(str, valid))}")
     return name
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says, or its name if it says nothing: for messages of one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

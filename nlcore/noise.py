@@ -1,15 +1,16 @@
-"""Label noise: one function per model, each with its own generator, each saying exactly what it did.
+"""Noise models: one function each, from true labels (and images, or a model's opinion of them) to given labels.
 
-Definitions follow the official code of each model's authors. Two of them hide a trap that the noise chapter shows:
-`symmetric` redraws over ALL classes by default (the DivideMix convention), so that a rate of 0.5 flips 45 % of ten
-classes' labels; and `idn_xia` depends on the scale of its input, which is therefore part of the noise's identity.
+Definitions follow the official code of each model's authors. Some hide a trap that the book shows: `symmetric` redraws
+over ALL classes by default (the DivideMix convention), so that a rate of 0.5 flips 45 % of ten classes' labels; the
+noise of `idn_xia` depends on the scale of the pixels; the one projection of `idn_shared` makes
+a class a sink.
+
+Nothing here draws from a global random state. `nlcore.corruption.corrupt` chooses a model by its name.
 """
-
-from dataclasses import dataclass
 
 import torch
 
-from nlcore.datasets import Dataset, check_labels, check_no_empty_class
+from nlcore.datasets import CIFAR100_SUPERCLASS, Dataset
 from nlcore.errors import InputError, choose
 
 # Patrini et al. (2017): MNIST digits 2->7, 3->8, 5<->6, 7->1; CIFAR-10 truck->automobile, bird->airplane, deer->horse,
@@ -18,45 +19,13 @@ ASYMMETRIC_PAIRS = {
     "digits": {2: 7, 3: 8, 5: 6, 6: 5, 7: 1},
     "cifar10": {9: 1, 2: 0, 4: 7, 3: 5, 5: 3},
 }
-# CIFAR-100: the next class inside the same superclass, cyclic. This is the superclass of each of its classes.
-CIFAR100_SUPERCLASS = tuple(
-    int(number)
-    for number in """
-    4 1 14 8 0 6 7 7 18 3 3 14 9 18 7 11 3 9 7 11 6 11 5 10 7 6 13 15 3 15 0 11 1 10 12 14 16 9 11 5 5 19 8 8 15
-    13 14 17 18 10 16 4 17 4 2 0 17 4 18 17 10 3 2 12 12 16 12 1 9 19 2 10 0 1 16 12 9 13 15 13 16 19 2 4 6 19 5 5
-    8 19 18 1 2 15 6 0 17 8 14 13
-    """.split()
-)
 SCALINGS = ("raw", "unit", "normalised")
+PMD_TYPES = ("I", "II", "III")
+PMD_TOLERANCE = 0.002
+PROJECTED_AT_ONCE = 2048  # images that are float64 at the same time: 50 MB of CIFAR
 
 
-@dataclass(frozen=True)
-class NoisyLabels:
-    """The labels that a learner is given, beside what is known of them.
-
-    Attributes
-    ----------
-    given_labels : (N,) int64, what the learner sees.
-    true_labels : (N,) int64, or None where nobody knows them.
-    transition_matrix : (K, K) float64, realised: row = true class, column = given class; None without true labels.
-    rate : realised share of wrong labels; None without true labels.
-    identity : the noise in words that reproduce it.
-    flip_prob : (N,) float64, the probability of a wrong label for each sample, where the model defines one; else None.
-    """
-
-    given_labels: torch.Tensor
-    true_labels: torch.Tensor | None
-    transition_matrix: torch.Tensor | None
-    rate: float | None
-    identity: str
-    flip_prob: torch.Tensor | None = None
-
-
-def realised_transition(true_labels: torch.Tensor, given_labels: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """Share of each true class (row) that carries each given label (column): (K, K) float64."""
-    counts = torch.bincount(true_labels * num_classes + given_labels, minlength=num_classes**2).double()
-    counts = counts.reshape(num_classes, num_classes)
-    return counts / counts.sum(1, keepdim=True)
+# -- noise that looks at the class only
 
 
 def symmetric(labels, num_classes, rate, generator, include_true: bool = True) -> torch.Tensor:
@@ -64,7 +33,7 @@ def symmetric(labels, num_classes, rate, generator, include_true: bool = True) -
 
     The realised rate is rate (1 - 1/K) with the true class included, exactly rate without.
     """
-    chosen = _choose_samples(len(labels), rate, generator)
+    chosen = choose_samples(len(labels), rate, generator)
     shift = torch.randint(0 if include_true else 1, num_classes, (len(chosen),), generator=generator)
     given = labels.clone()
     given[chosen] = (labels[chosen] + shift) % num_classes
@@ -76,105 +45,17 @@ def flip_by_map(labels, target, rate, generator) -> torch.Tensor:
 
     The flips are read off a copy of the clean labels, so that no sample can flip twice.
     """
-    chosen = _choose_samples(len(labels), rate, generator)
+    chosen = choose_samples(len(labels), rate, generator)
     given = labels.clone()
     given[chosen] = target[labels[chosen]]
     return given
 
 
-def idn_xia_probabilities(images, labels, num_classes, rate, generator, scaling="raw", statistics=None) -> torch.Tensor:
-    """Probabilities (N, K) float64 of each given label under part-dependent noise (Xia et al. 2020, Algorithm 2).
+def asymmetric_target(dataset: Dataset) -> torch.Tensor:
+    """Where asymmetric noise sends each class, (K,) int64; a class that keeps its labels maps to itself.
 
-    Each sample draws a flip rate q ~ N(rate, 0.1^2) truncated to [0, 1]; each clean class draws one projection W of the
-    image to class scores; P[i] = q_i softmax(x_i W with the true class left out), P[i, true] = 1 - q_i.
-
-    `scaling` is the image that is projected: `raw` pixels 0..255 (Xia, CORES, CAL), `unit` 0..1, or `normalised` by
-    `statistics`, the mean and standard deviation per channel. Raw pixels make the softmax almost one-hot.
+    Pairs of look-alikes (Patrini et al. 2017); for CIFAR-100 the next class of the same superclass, cyclic.
     """
-    n, size = len(images), images[0].numel()
-    low, high = (torch.special.ndtr(torch.tensor((edge - rate) / 0.1, dtype=torch.float64)) for edge in (0.0, 1.0))
-    uniform = torch.rand(n, generator=generator, dtype=torch.float64)
-    flip_prob = (rate + 0.1 * torch.special.ndtri(low + uniform * (high - low))).clamp(0, 1)
-
-    probabilities = torch.empty(n, num_classes, dtype=torch.float64)
-    for c in range(num_classes):  # one projection at a time: all of them would be 246 MB for CIFAR-100
-        projection = torch.randn(size, num_classes, generator=generator, dtype=torch.float64)
-        members = (labels == c).nonzero().flatten()
-        scores = _scaled(images[members], scaling, statistics).flatten(1) @ projection
-        scores[:, c] = -torch.inf
-        probabilities[members] = flip_prob[members, None] * scores.softmax(1)
-        probabilities[members, c] = 1 - flip_prob[members]
-    return probabilities
-
-
-def corrupt(dataset: Dataset, kind: str, rate: float, seed: int, **options) -> NoisyLabels:
-    """Corrupt the training labels of a dataset.
-
-    Parameters
-    ----------
-    kind : `symmetric` (option `include_true=True`), `asymmetric`, `pairflip`, `idn_xia` (option `scaling="raw"`), or
-        `given`: the dataset's own labels are taken as the noisy ones, and the true ones as unknown.
-    rate : in [0, 1). A rate of 0 leaves every label as it is, whatever the kind.
-    seed : of a generator of its own; the global random state is neither read nor written.
-
-    Raises
-    ------
-    InputError : an unknown kind or option, a rate outside [0, 1), labels that do not fit the images.
-    """
-    choose("noise", kind, NOISES)
-    unknown = set(options) - set(NOISES[kind])
-    if unknown:
-        valid = ", ".join(NOISES[kind]) or "none"
-        raise InputError(f"unknown option {sorted(unknown)[0]!r} of {kind} noise; valid options: {valid}")
-    if not 0 <= rate < 1:
-        raise InputError(f"the noise rate must lie in [0, 1), not {rate}")
-    options = {**NOISES[kind], **options}
-    labels, num_classes = dataset.train_labels, dataset.num_classes
-    check_labels(labels, len(dataset.train_images), num_classes, f"{dataset.name} train")
-    check_no_empty_class(labels, dataset.class_names, f"{dataset.name} train")
-
-    details = "".join(f" {key}={value}" for key, value in options.items())
-    identity = f"{kind} rate={rate:g} seed={seed}{details} of {dataset.name}[{len(labels)}]"
-    if kind == "given":
-        return NoisyLabels(labels, None, None, None, f"given of {dataset.name}[{len(labels)}]")
-    generator = torch.Generator().manual_seed(seed)
-    flip_prob = None
-    if rate == 0:
-        given = labels.clone()
-    elif kind == "symmetric":
-        given = symmetric(labels, num_classes, rate, generator, **options)
-    elif kind == "idn_xia":
-        choose("scaling", options["scaling"], SCALINGS)
-        statistics = dataset.channel_statistics()
-        probabilities = idn_xia_probabilities(
-            dataset.train_images, labels, num_classes, rate, generator, options["scaling"], statistics
-        )
-        flip_prob = 1 - probabilities.gather(1, labels[:, None]).squeeze(1)
-        given = _draw(probabilities, generator)
-    else:
-        target = _asymmetric_target(dataset) if kind == "asymmetric" else (torch.arange(num_classes) + 1) % num_classes
-        given = flip_by_map(labels, target, rate, generator)
-
-    realised = float((given != labels).double().mean())
-    return NoisyLabels(given, labels, realised_transition(labels, given, num_classes), realised, identity, flip_prob)
-
-
-# kind -> its options with their defaults
-NOISES = {
-    "symmetric": {"include_true": True},
-    "asymmetric": {},
-    "pairflip": {},
-    "idn_xia": {"scaling": "raw"},
-    "given": {},
-}
-
-
-def _choose_samples(n: int, rate: float, generator: torch.Generator) -> torch.Tensor:
-    return torch.randperm(n, generator=generator)[: round(rate * n)]
-
-
-def _asymmetric_target(dataset: Dataset) -> torch.Tensor:
-    """Where each class flips to, (K,) int64; a class that keeps its labels maps to itself."""
     target = torch.arange(dataset.num_classes)
     if dataset.name == "cifar100":
         superclass = torch.tensor(CIFAR100_SUPERCLASS)
@@ -189,20 +70,145 @@ def _asymmetric_target(dataset: Dataset) -> torch.Tensor:
     return target
 
 
-def _scaled(images: torch.Tensor, scaling: str, statistics) -> torch.Tensor:
-    pixels = images.double()
-    if scaling == "raw":
-        return pixels
-    pixels /= 255
-    if scaling == "normalised":
-        mean, std = (s.double()[:, None, None] for s in statistics)
-        pixels = (pixels - mean) / std
-    return pixels
+def pairflip_target(num_classes: int) -> torch.Tensor:
+    """Every class goes to the next one, the last to the first: (K,) int64."""
+    return (torch.arange(num_classes) + 1) % num_classes
 
 
-def _draw(probabilities: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def choose_samples(n: int, rate: float, generator: torch.Generator) -> torch.Tensor:
+    """round(rate n) of the numbers 0..n-1 in random order: (m,) int64."""
+    return torch.randperm(n, generator=generator)[: round(rate * n)]
+
+
+# -- noise that projects the image
+
+
+def idn_xia_probabilities(images, labels, num_classes, rate, generator, scaling="raw", statistics=None) -> torch.Tensor:
+    """Probabilities (N, K) float64 of each given label under part-dependent noise (Xia et al. 2020, Algorithm 2).
+
+    Each sample draws a flip rate q ~ N(rate, 0.1^2) truncated to [0, 1]; each clean class draws one projection W of the
+    image to class scores; P[i] = q_i softmax(x_i W with the true class left out), P[i, true] = 1 - q_i.
+
+    `scaling` is the image that is projected: `raw` pixels 0..255 (Xia, CORES, CAL), `unit` 0..1, or `normalised` by
+    `statistics`, the mean and standard deviation per channel. Raw pixels make the softmax almost one-hot.
+    """
+    groups = [(labels == c).nonzero().flatten() for c in range(num_classes)]
+    return _projected(images, labels, num_classes, rate, generator, scaling, statistics, groups)
+
+
+def idn_shared_probabilities(
+    images, labels, num_classes, rate, generator, scaling="raw", statistics=None
+) -> torch.Tensor:
+    """The same with ONE projection for all classes (CORES, CAL), (N, K) float64.
+
+    On raw pixels most images then agree on their favourite class: those of all other classes pour into it.
+    """
+    groups = [torch.arange(len(images))]
+    return _projected(images, labels, num_classes, rate, generator, scaling, statistics, groups)
+
+
+def _projected(images, labels, num_classes, rate, generator, scaling, statistics, groups) -> torch.Tensor:
+    """Probabilities of the given labels; each group of rows has a projection of its own."""
+    flip_prob = _truncated_normal(len(images), rate, generator)
+    probabilities = torch.empty(len(images), num_classes, dtype=torch.float64)
+    for group in groups:  # one projection at a time: all of them would be 246 MB for CIFAR-100
+        projection = torch.randn(images[0].numel(), num_classes, generator=generator, dtype=torch.float64)
+        for rows in group.split(PROJECTED_AT_ONCE):
+            scores = _scaled(images[rows], scaling, statistics).flatten(1) @ projection
+            true, q = labels[rows, None], flip_prob[rows, None]
+            share = scores.scatter(1, true, -torch.inf).softmax(1)
+            probabilities[rows] = (q * share).scatter(1, true, 1 - q)
+    return probabilities
+
+
+def draw(probabilities: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """One class per row of (N, K) probabilities, by inverting the cumulative distribution: (N,) int64."""
     uniform = torch.rand(len(probabilities), 1, generator=generator, dtype=torch.float64)
     cumulative = probabilities.cumsum(1)
     # Scaling by the last column keeps rounding from drawing a class past the end.
     return (cumulative <= uniform * cumulative[:, -1:]).sum(1).clamp(max=probabilities.shape[1] - 1)
+
+
+def _truncated_normal(n: int, rate: float, generator: torch.Generator) -> torch.Tensor:
+    """Draws from N(rate, 0.1^2) inside [0, 1]: (n,) float64."""
+    low, high = (torch.special.ndtr(torch.tensor((edge - rate) / 0.1, dtype=torch.float64)) for edge in (0.0, 1.0))
+    uniform = torch.rand(n, generator=generator, dtype=torch.float64)
+    return (rate + 0.1 * torch.special.ndtri(low + uniform * (high - low))).clamp(0, 1)
+
+
+def _scaled(images: torch.Tensor, scaling: str, statistics) -> torch.Tensor:
+    pixels = images.double()
+    if choose("scaling", scaling, SCALINGS) == "raw":
+        return pixels
+    pixels /= 255
+    if scaling == "normalised":
+        mean, std = (s.double()[:, None, None] for s in statistics)
+        pixels.sub_(mean).div_(std)
+    return pixels
+
+
+# -- noise that asks a model trained on clean labels
+
+
+def idn_pmd(logits, labels, rate, noise_type, generator) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Poly-margin diminishing noise (Zhang et al. 2021, PLC): doubtful images fall to the second most likely class.
+
+    With u and s the model's two most likely classes and d the margin between their probabilities, a sample is given s
+    with probability factor x f(d), cut at 1, and u otherwise; f is (1 - d^2) / 2 for type I, 1 - d^3 for II, and
+    1 - (d^3 + d^2 + d) / 3 for III. (The authors' code divides the probability of keeping u by a factor instead. It
+    flips sure images too; the paper scales f.) Where the model errs, u is wrong before anything flips.
+
+    Parameters
+    ----------
+    logits : (N, K), of a model trained on the true labels (N,).
+    rate : the share of wrong labels to realise. The factor that does it is found exactly: with one uniform number for
+        each sample, the share as a function of the factor is a staircase, which sorting lays out.
+
+    Returns
+    -------
+    Given labels (N,); the probability (N,) float64 that each is wrong; the factor.
+
+    Raises
+    ------
+    InputError : an unknown type; a rate that no factor reaches to 0.2 points.
+    """
+    choose("type of idn_pmd", noise_type, PMD_TYPES)
+    n = len(labels)
+    top_two = logits.double().softmax(1).topk(2)  # float64: margins next to 1 still differ
+    first, second = top_two.indices.unbind(1)
+    d = top_two.values[:, 0] - top_two.values[:, 1]
+    f = {"I": (1 - d**2) / 2, "II": 1 - d**3, "III": 1 - (d**3 + d**2 + d) / 3}[noise_type]
+
+    uniform = torch.rand(n, generator=generator, dtype=torch.float64)
+    step = uniform / f  # a sample falls as soon as the factor exceeds its step
+    order = step.argsort()
+    falling = order[: int(step.isfinite().sum())]
+    wrong_first, wrong_second = (first != labels).long(), (second != labels).long()
+    change = (wrong_second - wrong_first)[falling]
+    wrong = wrong_first.sum() + torch.cat([torch.zeros(1, dtype=torch.int64), change.cumsum(0)])
+    number = int((wrong - rate * n).abs().argmin())
+    if abs(int(wrong[number]) / n - rate) > max(PMD_TOLERANCE, 0.5 / n):
+        raise InputError(
+            f"idn_pmd of type {noise_type} cannot make {rate:.1%} of these labels wrong: with the factor from 0 to "
+            f"infinity it makes {int(wrong.min()) / n:.1%} to {int(wrong.max()) / n:.1%}"
+        )
+    edges = torch.cat([torch.zeros(1, dtype=torch.float64), step[falling], step[falling][-1:] * 2])
+    factor = float((edges[number] + edges[number + 1]) / 2)
+
+    fall = step < factor
+    given = torch.where(fall, second, first)
+    p = (factor * f).clamp(max=1)
+    return given, (1 - p) * wrong_first + p * wrong_second, factor
+
+
+def idn_seal(mean_probs, labels, rate) -> torch.Tensor:
+    """The round(rate N) samples with the most probable wrong class are given that class (Chen et al. 2021, SEAL).
+
+    mean_probs (N, K) : softmax of a model trained on the true labels (N,), averaged over ALL its epochs, so that what
+        it learnt late stays doubtful. Nothing else is random; the realised rate is exact.
+    """
+    doubt, target = mean_probs.scatter(1, labels[:, None], -1).max(1)
+    chosen = doubt.argsort(descending=True, stable=True)[: round(rate * len(labels))]
+    given = labels.clone()
+    given[chosen] = target[chosen]
+    return given

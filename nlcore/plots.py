@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nlcore.datasets import Dataset
+from nlcore.labels import NoisyLabels
 from nlcore.mixture import Mixture
-from nlcore.noise import NoisyLabels
 
 CLEAN, WRONG, NEUTRAL = "#0072B2", "#D55E00", "#8C8C8C"
 METHOD_COLOURS = {"ce": "#8C8C8C", "dividemix": "#E69F00", "tssd": "#0072B2", "anchor": "#009E73"}
@@ -190,16 +190,17 @@ def accuracy_by_noise(ax: Axes, frame, statistic: str = "last") -> None:
 
     frame : runs as a DataFrame with noise, rate, method, seed and the statistic, in per cent; one dataset and preset.
     """
-    noises = list(frame.groupby(["noise", "rate"], sort=False).groups)
+    noises = list(frame.groupby(["noise", "rate"], sort=False, dropna=False))
     methods = list(frame["method"].unique())
     for number, method in enumerate(methods):
         colour = METHOD_COLOURS.get(method)
         offset = 0.8 * (number - (len(methods) - 1) / 2) / len(methods)
-        for place, (kind, rate) in enumerate(noises):
-            runs = frame[(frame["noise"] == kind) & (frame["rate"] == rate) & (frame["method"] == method)][statistic]
+        for place, (_, cell) in enumerate(noises):
+            runs = cell[cell["method"] == method][statistic]
             label = method if place == 0 else None
             ax.plot([place + offset] * len(runs), runs, "o", markersize=4, alpha=0.7, color=colour, label=label)
             ax.hlines(runs.mean(), place + offset - 0.08, place + offset + 0.08, color=colour, linewidth=2)
-    ax.set_xticks(range(len(noises)), [f"{kind}\n{100 * rate:g} %" for kind, rate in noises])
+    names = [f"{kind}\n{100 * rate:g} %" if rate == rate else kind for (kind, rate), _ in noises]  # NaN: no rate
+    ax.set_xticks(range(len(noises)), names)
     ax.set(ylabel=f"{statistic} test accuracy (%)")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import platform
 import tempfile
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ import torch
 from nlcore.config import TrainConfig
 from nlcore.division import Division, Snapshot
 from nlcore.errors import InputError
-from nlcore.noise import NoisyLabels
+from nlcore.files import write_atomically
+from nlcore.labels import NoisyLabels
 
 
 @dataclass(frozen=True)
@@ -132,19 +132,6 @@ def stored_result(path: Path, config: TrainConfig) -> dict[str, Any] | None:
 def is_current(values: dict[str, Any] | None) -> bool:
     """Whether a stored result was made by the code as it is now."""
     return values is not None and values.get("environment", {}).get("code") == code_version()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file that is never seen half-written: to a neighbour first, then renamed."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def describe_division(

@@ -7,6 +7,8 @@ are centred on the mean easy feature and normalised first: pooled ReLU features 
 import torch
 import torch.nn.functional as F
 
+from nlcore.datasets import rank_in_class
+
 BLOCK = 2048  # rows compared at once; 20,000 anchors x 2,048 samples are 164 MB
 
 
@@ -58,12 +60,8 @@ def ballots_from_anchors(
     voters = (similarity > threshold).nonzero().flatten()
     if len(voters) == 0:
         return chosen, cosines
-    # Sort by hard sample, most similar first; a voter's place in its block is its rank.
-    voters = voters[similarity[voters].argsort(descending=True, stable=True)]
-    voters = voters[pick[voters].argsort(stable=True)]
     target = pick[voters]
-    counts = torch.bincount(target, minlength=len(hard))
-    rank = torch.arange(len(voters), device=hard.device) - (counts.cumsum(0) - counts)[target]
+    rank = rank_in_class(-similarity[voters], target, len(hard))  # the most similar anchor of a sample comes first
     first_k = rank < k
     chosen[target[first_k], rank[first_k]] = voters[first_k]
     cosines[target[first_k], rank[first_k]] = similarity[voters[first_k]]

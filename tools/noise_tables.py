@@ -14,7 +14,8 @@ import typer
 
 from nlcore import InputError, load_dataset
 from nlcore.comparisons import scaling_table
-from nlcore.results import environment, write_atomically
+from nlcore.files import write_atomically
+from nlcore.results import environment
 
 
 def main(

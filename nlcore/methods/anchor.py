@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from nlcore.division import Division, Snapshot, class_means, min_max, rank_in_class, with_every_class
+from nlcore.datasets import rank_in_class
+from nlcore.division import Division, Snapshot, class_means, min_max, with_every_class
 from nlcore.errors import choose
 from nlcore.hallucination import (
     Anchors,
@@ -252,8 +253,7 @@ def make_anchors(
 
 
 def surest(share: torch.Tensor, accepted: torch.Tensor, level: float) -> torch.Tensor:
-    """The accepted verdicts with the largest shares (H,), as many as have a mean share of at least `level`: (H,)
-    bool."""
+    """Those accepted verdicts whose shares (H,) are largest and have a mean of at least `level`: (H,) bool."""
     order = share.masked_fill(~accepted, 0.0).argsort(descending=True, stable=True)
     count = torch.arange(1, len(share) + 1, device=share.device)
     sure = share[order].cumsum(0) / count >= level

@@ -20,6 +20,15 @@ hypothesis.settings.register_profile("nlcore", deadline=None, derandomize=True, 
 hypothesis.settings.load_profile("nlcore")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def data_folder(tmp_path_factory):
+    """A data folder of the tests' own, so that none of them reads or fills the user's."""
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NLCORE_DATA", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def make_dataset():
     """`make_dataset(n, k, seed, name)`: n random 4 x 4 grey training images of k classes in equal shares."""

@@ -16,10 +16,11 @@ from nlcore.comparisons import (
     scaling_table,
     selection_table,
 )
+from nlcore.corruption import corrupt
 from nlcore.division import Snapshot
 from nlcore.hallucination import Anchors
 from nlcore.methods import anchor, tssd
-from nlcore.noise import SCALINGS, corrupt
+from nlcore.noise import SCALINGS
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from nlcore import Dataset, InputError, load_dataset
-from nlcore.datasets import check_labels
+from nlcore.datasets import CIFAR100_SUPERCLASS, balanced_sample, check_labels, rank_in_class
 
 
 @pytest.fixture(scope="module")
@@ -207,3 +209,85 @@ def test_an_own_dataset_is_checked_too():
     images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
     with pytest.raises(InputError, match="no sample of class dog"):
         Dataset("own", images, torch.zeros(4, dtype=torch.int64), images[:1], torch.tensor([1]), ("cat", "dog"))
+
+
+def test_a_subset_knows_its_rows_in_the_whole_training_set_also_a_subset_of_a_subset(digits):
+    subset = digits.subset(300)
+    assert digits.train_index.tolist() == list(range(1347))
+    assert torch.equal(digits.train_images[subset.train_index], subset.train_images)
+    again = subset.subset(100)
+    assert torch.equal(digits.train_labels[again.train_index], again.train_labels)
+    assert again.full_size == subset.full_size == digits.full_size == 1347
+
+
+def test_a_row_number_for_every_image_is_required(digits):
+    with pytest.raises(InputError, match="train_index"):
+        Dataset(
+            "own",
+            digits.train_images,
+            digits.train_labels,
+            digits.test_images,
+            digits.test_labels,
+            digits.class_names,
+            train_index=torch.arange(5),
+        )
+
+
+def test_superclasses_are_those_of_the_fine_labels_with_the_same_images(tmp_path):
+    arrays = made_arrays(200, 100) | {"y_train": np.arange(200) % 100, "y_test": np.arange(100)}
+    np.savez(tmp_path / "cifar100.npz", **arrays)
+    fine, coarse = load_dataset("cifar100", tmp_path), load_dataset("cifar100_coarse", tmp_path)
+    assert coarse.num_classes == 20 and coarse.name == "cifar100_coarse"
+    assert coarse.train_labels.tolist() == [CIFAR100_SUPERCLASS[c] for c in fine.train_labels]
+    by_name = dict(zip(fine.class_names, (coarse.class_names[c] for c in coarse.test_labels), strict=True))
+    assert by_name["beaver"] == "aquatic_mammals" and by_name["wolf"] == "large_carnivores"
+    assert torch.equal(fine.train_images, coarse.train_images)
+
+
+def test_statistics_that_are_known_are_taken_as_they_are(digits):
+    known = (torch.tensor([0.25]), torch.tensor([0.5]))
+    assert replace(digits, statistics=known).channel_statistics() is known
+
+
+def test_statistics_are_counted_in_parts_with_the_same_result(digits, monkeypatch):
+    whole = digits.channel_statistics()
+    monkeypatch.setattr("nlcore.datasets.STATISTICS_BATCH", 100)
+    assert all(torch.equal(a, b) for a, b in zip(whole, digits.channel_statistics(), strict=True))
+
+
+def test_rank_in_class_counts_inside_each_label_and_keeps_ties_in_order():
+    values, labels = torch.tensor([3.0, 1.0, 1.0, 2.0, 0.0]), torch.tensor([0, 0, 0, 1, 1])
+    assert rank_in_class(values, labels, 2).tolist() == [2, 0, 1, 1, 0]
+
+
+def test_a_balanced_sample_has_as_many_of_every_label_and_no_row_twice():
+    labels = torch.tensor([0] * 50 + [1] * 20 + [2] * 30)
+    rows = balanced_sample(labels, 3, 45, torch.Generator().manual_seed(0))
+    assert torch.bincount(labels[rows]).tolist() == [15, 15, 15]
+    assert rows.tolist() == sorted(set(rows.tolist()))
+
+
+def test_a_rare_label_gives_all_it_has_and_is_not_made_up_for():
+    labels = torch.tensor([0] * 50 + [1] * 4 + [2] * 30)
+    rows = balanced_sample(labels, 3, 45, torch.Generator().manual_seed(0))
+    assert torch.bincount(labels[rows]).tolist() == [15, 4, 15]
+
+
+def test_another_generator_draws_another_balanced_sample():
+    labels = torch.arange(300) % 3
+    first, second = (balanced_sample(labels, 3, 30, torch.Generator().manual_seed(s)) for s in (0, 1))
+    assert not torch.equal(first, second)
+
+
+def test_a_dataset_in_a_folder_is_loaded_by_its_name(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    for split, n in (("training", 20), ("testing", 10)):
+        folder = tmp_path / "Animal-10N" / split
+        folder.mkdir(parents=True)
+        for i in range(n):
+            Image.new("RGB", (64, 64), (i, 2 * i, 3 * i)).save(folder / f"{i % 10}_{i}.jpg")
+    dataset = load_dataset("animal10n", tmp_path)
+    assert dataset.name == "animal10n" and dataset.num_classes == 10 and dataset.class_names[9] == "guinea pig"
+    assert dataset.train_images.shape == (20, 3, 64, 64) and dataset.statistics is not None
+    smaller = load_dataset("animal10n", tmp_path, image_size=16)
+    assert smaller.test_images.shape == (10, 3, 16, 16)

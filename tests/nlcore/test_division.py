@@ -16,7 +16,6 @@ from nlcore.division import (
     keep_every_class,
     loss_stream,
     min_max,
-    rank_in_class,
     row_sums,
     undivided_classes,
     with_every_class,
@@ -199,8 +198,3 @@ def test_no_stream_ever_makes_a_tensor_that_grows_with_the_square_of_n(rng, larg
         feature_stream(weight, labels, k)
         loss_stream(weight, labels, k, 100)
     assert 0 < made.numel <= n * d
-
-
-def test_rank_in_class_counts_inside_each_label_and_keeps_ties_in_order():
-    values, labels = torch.tensor([3.0, 1.0, 1.0, 2.0, 0.0]), torch.tensor([0, 0, 0, 1, 1])
-    assert rank_in_class(values, labels, 2).tolist() == [2, 0, 1, 1, 0]

@@ -1,7 +1,6 @@
 import csv
 import json
 import math
-import os
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -17,7 +16,6 @@ from nlcore.results import (
     environment,
     read_results,
     sample_table,
-    write_atomically,
 )
 
 SAMPLES = {
@@ -79,25 +77,6 @@ def test_a_saved_run_is_two_files_that_hold_everything(tmp_path):
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == list(SAMPLES)
     assert rows[1] == {k: str(v[1]) for k, v in SAMPLES.items()}
-
-
-def test_a_failing_write_leaves_no_file(tmp_path, monkeypatch):
-    def fail(*arguments):
-        raise OSError("disk is full")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk is full"):
-        write_atomically(tmp_path / "result.json", "{}")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_failing_write_leaves_the_old_file_as_it_was(tmp_path, monkeypatch):
-    (tmp_path / "result.json").write_text("old")
-    monkeypatch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(tmp_path / "result.json", "new")
-    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
-    assert (tmp_path / "result.json").read_text() == "old"
 
 
 def test_a_folder_with_another_run_is_refused_and_left_alone(tmp_path):

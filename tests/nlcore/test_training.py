@@ -4,12 +4,10 @@ import pytest
 import torch
 
 import nlcore
-from nlcore import Dataset, DivergenceError, InputError, TrainConfig, corrupt, load_dataset, train
-from nlcore import training as module
-from nlcore.division import Division, Snapshot
+from nlcore import Dataset, InputError, TrainConfig, corrupt, load_dataset, train
+from nlcore.engine import start
 from nlcore.methods import METHODS, tssd
-from nlcore.networks import recalibrate_batch_norm
-from nlcore.training import evaluate, observe, prepare, run, set_learning_rate, start
+from nlcore.training import prepare
 
 COMBINATIONS = [(method, preset) for method in METHODS for preset in ("tuned", "paper")]
 
@@ -62,9 +60,9 @@ def test_every_epoch_of_a_method_records_its_sets_and_the_classes_of_the_labelle
 @pytest.mark.parametrize(("method", "preset"), COMBINATIONS)
 def test_the_samples_are_one_entry_a_training_image_with_its_labels(finished, method, preset):
     samples = finished(method, preset).samples
-    _, noisy = prepare(small())
+    dataset, noisy = prepare(small())
     assert list(samples) == ["index", "given_label", "true_label", "set", "clean_prob", "corrected_label"]
-    assert samples["index"] == list(range(300))
+    assert samples["index"] == dataset.train_index.tolist()  # rows of all digits, not of the subset
     assert samples["given_label"] == noisy.given_labels.tolist() and samples["true_label"] == noisy.true_labels.tolist()
     assert set(samples["set"]) <= set(METHODS[method].SETS)
     assert all(0 <= p <= 1 for p in samples["clean_prob"]) and set(samples["corrected_label"]) <= set(range(10))
@@ -109,10 +107,11 @@ def test_a_golden_set_is_left_out_of_training_and_knows_the_true_labels():
     dataset, noisy = prepare(config)
     state = start(config, dataset, noisy)
     assert len(state.index) == 240 == len(state.images)
-    left_out = torch.tensor(sorted(set(range(300)) - set(state.index.tolist())))
+    kept = torch.isin(dataset.train_index, state.index)
+    left_out = (~kept).nonzero().flatten()
     assert torch.equal(state.golden[0], dataset.train_images[left_out])
     assert torch.equal(state.golden[1], noisy.true_labels[left_out])
-    assert torch.equal(state.given_labels, noisy.given_labels[state.index])
+    assert torch.equal(state.given_labels, noisy.given_labels[kept])
 
 
 def test_a_golden_set_that_leaves_nothing_to_train_on_is_refused():
@@ -147,7 +146,7 @@ def test_labels_as_they_are_have_no_truth_to_compare_with(own_dataset, method):
 
 def test_a_dataset_passed_in_is_used_instead_of_the_named_one(own_dataset):
     result = train(small(dataset="mine", subset=None, method="ce", epochs=1, network="digits_cnn"), own_dataset)
-    assert len(result.samples["index"]) == 200 and "mine[200]" in result.noise["identity"]
+    assert len(result.samples["index"]) == 200 and "mine[200 of 1347]" in result.noise["identity"]
 
 
 def test_grey_images_of_odd_size_with_two_classes_run(rng):
@@ -161,108 +160,6 @@ def test_grey_images_of_odd_size_with_two_classes_run(rng):
 # -- the parts of the loop
 
 
-def fresh(**changes):
-    config = small(**changes).resolved()
-    return start(config, *prepare(config))
-
-
-def test_without_average_weights_the_teacher_is_the_student():
-    state = fresh(ema_decay=0.0)
-    assert state.teacher is state.student
-    averaged = fresh(ema_decay=0.9)
-    assert averaged.teacher is not averaged.student
-
-
-def test_the_teacher_follows_the_student_slowly():
-    config = small(ema_decay=0.99, method="ce", epochs=1).resolved()
-    dataset, noisy = prepare(config)
-    begin = start(config, dataset, noisy).student.classifier.weight
-    state = next(run(config, dataset, noisy)).state
-    moved = (state.student.classifier.weight - begin).norm()
-    followed = (state.teacher.classifier.weight - begin).norm()
-    assert 0 < followed < moved
-
-
-@pytest.mark.parametrize(
-    ("schedule", "expected"), [("cosine", [0.1, 0.0853553, 0.05, 0.0146447]), ("step", [0.1, 0.1, 0.01, 0.01])]
-)
-def test_the_learning_rate_follows_its_schedule(schedule, expected):
-    state = fresh(schedule=schedule, epochs=4, learning_rate=0.1)
-    for epoch, rate in enumerate(expected):
-        state.epoch = epoch
-        assert set_learning_rate(state) == pytest.approx(rate, abs=1e-6)
-        assert state.optimiser.param_groups[0]["lr"] == pytest.approx(rate, abs=1e-6)
-
-
-def test_observing_sees_all_images_once_in_order_without_augmentation(monkeypatch):
-    state = fresh()
-    whole = observe(state)
-    monkeypatch.setattr(module, "OBSERVE_BATCH", 64)
-    parts = observe(state)
-    torch.testing.assert_close(whole.logits, parts.logits)
-    assert whole.logits.shape == (300, 10) and whole.losses.shape == (300,)
-    one = observe(state, state.images[17:18], state.given_labels[17:18])
-    torch.testing.assert_close(one.features[0], whole.features[17], atol=1e-5, rtol=1e-4)
-    expected = -whole.logits.log_softmax(1)[torch.arange(300), state.given_labels]
-    torch.testing.assert_close(whole.losses, expected)
-
-
-def test_observing_changes_neither_weights_nor_batch_norm():
-    state = fresh()
-    before = [t.clone() for t in state.teacher.state_dict().values()]
-    observe(state), evaluate(state)
-    assert all(torch.equal(a, b) for a, b in zip(before, state.teacher.state_dict().values(), strict=True))
-
-
-def test_test_accuracy_is_the_share_of_right_predictions_in_per_cent():
-    state = fresh()
-    snapshot = observe(state, state.test_images, state.test_labels)
-    right = sum(int(row.argmax()) == y for row, y in zip(snapshot.logits, state.test_labels.tolist(), strict=True))
-    assert evaluate(state) == pytest.approx(100 * right / 450)
-
-
-def test_recalibration_happens_only_where_it_is_asked_for(monkeypatch):
-    calls = []
-    monkeypatch.setattr(module, "recalibrate_batch_norm", lambda *a: calls.append(1) or recalibrate_batch_norm(*a))
-    train(small(method="ce", recalibrate=False))
-    assert calls == []
-    train(small(method="ce", recalibrate=True))
-    assert len(calls) == 3
-
-
-def test_no_step_of_full_batches_has_fewer_than_a_whole_batch(monkeypatch):
-    seen = []
-
-    def record(student, teacher, weak, learn, labels, *rest):
-        seen.append((len(labels), len(weak[0]) - len(labels)))
-        return original(student, teacher, weak, learn, labels, *rest)
-
-    original = module.mixmatch_step
-    monkeypatch.setattr(module, "mixmatch_step", record)
-    train(small(batch_size=32))
-    assert {labelled for labelled, _ in seen} == {32} and len(seen) == 2 * round(300 / 32)
-    seen.clear()
-    train(small(batch_size=32, full_batches=False))
-    assert any(labelled < 32 for labelled, _ in seen)  # what the paper preset does
-
-
-def test_few_unlabelled_samples_get_a_small_part_of_the_batch_and_of_the_loss(monkeypatch):
-    seen = []
-
-    def record(student, teacher, weak, learn, labels, weight, lam_u, *rest):
-        seen.append((len(labels), len(weak[0]) - len(labels), round(lam_u, 6)))
-        return original(student, teacher, weak, learn, labels, weight, lam_u, *rest)
-
-    original = module.mixmatch_step
-    monkeypatch.setattr(module, "mixmatch_step", record)
-    state = fresh()
-    state.epoch = 100  # the ramp of lam_u is over
-    ones, labelled = torch.ones(300), torch.arange(300) >= 60
-    division = Division(("in", "out"), (~labelled).long(), labelled, state.given_labels, ones, ones)
-    module.ssl_epoch(state, division)
-    assert set(seen) == {(32, 8, 0.25)}  # 60 unlabelled to 240 labelled
-
-
 def test_on_epoch_is_told_of_every_epoch():
     told = []
     train(small(method="dividemix"), on_epoch=lambda epoch: told.append((epoch.row["epoch"], epoch.division is None)))
@@ -270,49 +167,6 @@ def test_on_epoch_is_told_of_every_epoch():
 
 
 # -- what can go wrong
-
-
-def test_a_loss_that_explodes_ends_the_run_and_says_in_which_epoch():
-    with pytest.raises(DivergenceError, match="epoch 1") as error:
-        train(small(method="ce", learning_rate=1e30))
-    assert "\n" not in str(error.value)
-
-
-def test_a_loss_that_becomes_nan_later_names_the_later_epoch(monkeypatch):
-    original = module.mixmatch_step
-
-    def nan_at_last(*arguments):
-        loss = original(*arguments)
-        return loss * float("nan") if state["epoch"] == 2 else loss
-
-    state = {"epoch": 0}
-    monkeypatch.setattr(module, "mixmatch_step", nan_at_last)
-    with pytest.raises(DivergenceError, match="NaN in epoch 3"):
-        train(small(), on_epoch=lambda epoch: state.update(epoch=epoch.row["epoch"]))
-
-
-def test_losses_that_are_all_equal_do_not_end_the_run(monkeypatch, caplog):
-    def indifferent(state, *rest):
-        s = observe(state, *rest)
-        return Snapshot(s.logits, s.features, torch.full_like(s.losses, 0.5))
-
-    monkeypatch.setattr(module, "observe", indifferent)
-    result = train(small(method="dividemix"))
-    assert result.history[-1]["sets"]["clean"]["size"] == 300 and "coincide" in caplog.text
-
-
-def test_an_empty_labelled_set_does_not_end_the_run_and_is_logged(caplog):
-    settings = METHODS["dividemix"].DivideMixConfig(tau=1.0, keep_share=0.0)
-    result = train(small(method="dividemix", settings=settings))
-    assert result.history[-1]["labelled"]["size"] == 0 and len(result.history) == 3
-    assert "epoch 2: no sample is labelled" in caplog.text
-
-
-def test_an_empty_unlabelled_set_does_not_end_the_run_and_is_logged(caplog):
-    settings = METHODS["dividemix"].DivideMixConfig(tau=-1.0)
-    with caplog.at_level("INFO", "nlcore"):
-        result = train(small(method="dividemix", settings=settings))
-    assert result.history[-1]["labelled"]["size"] == 300 and "every sample is labelled" in caplog.text
 
 
 def test_a_missing_accelerator_is_one_clear_line(monkeypatch):

@@ -1,0 +1,92 @@
+"""What a network thinks of the training images when it learns their TRUE labels: the source of model-made noise.
+
+`idn_pmd` and `idn_seal` flip the labels that such a network doubts. Training it takes as long as a short run, so its
+predictions are kept beside the data and read back by every later call with the same data, seed, length and code.
+"""
+
+import hashlib
+import io
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nlcore.config import TrainConfig
+from nlcore.datasets import Dataset, data_root
+from nlcore.engine import cpu_threads, observe, run
+from nlcore.files import write_atomically
+from nlcore.labels import NoisyLabels
+from nlcore.results import code_version
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CleanPredictions:
+    """A clean-label model's view of N training images, in evaluation mode and without augmentation.
+
+    Attributes
+    ----------
+    logits : (N, K) float32, after the last epoch.
+    mean_probs : (N, K) float32, softmax averaged over all epochs.
+    """
+
+    logits: torch.Tensor
+    mean_probs: torch.Tensor
+
+
+def clean_predictions(dataset: Dataset, seed: int, epochs: int) -> CleanPredictions:
+    """Train the dataset's usual network with plain cross-entropy on its labels, taken as true, and look every epoch.
+
+    Our choice: the `tuned` training of `ce` (average weights, cosine schedule). PLC and SEAL use larger networks.
+    """
+    config = TrainConfig(dataset=dataset.name, noise="given", method="ce", seed=seed, epochs=epochs).resolved()
+    path = data_root() / "clean_models" / f"{dataset.name}_{_digest(dataset, config)}.npz"
+    predictions = _stored(path, len(dataset.train_labels), dataset.num_classes)
+    if predictions is None:
+        predictions = _trained(dataset, config)
+        _keep(path, predictions)
+    return predictions
+
+
+def _trained(dataset: Dataset, config: TrainConfig) -> CleanPredictions:
+    labels = dataset.train_labels
+    clean = NoisyLabels.measured(labels, labels, dataset.num_classes, "clean")
+    total = torch.zeros(len(labels), dataset.num_classes, dtype=torch.float64)
+    with cpu_threads(config.threads):
+        for epoch in run(config, dataset, clean):
+            logits = observe(epoch.state).logits.cpu()
+            total += logits.double().softmax(1)
+    return CleanPredictions(logits, (total / config.epochs).float())
+
+
+def _digest(dataset: Dataset, config: TrainConfig) -> str:
+    """Twelve hexadecimal digits of everything that the predictions depend on."""
+    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode() + code_version().encode())
+    for tensor in (dataset.train_images, dataset.train_labels):
+        for part in tensor.split(10_000):
+            digest.update(part.contiguous().numpy())
+    return digest.hexdigest()[:12]
+
+
+def _stored(path: Path, n: int, num_classes: int) -> CleanPredictions | None:
+    """The predictions in a file of `_keep`; None if it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = [torch.from_numpy(archive[name]) for name in ("logits", "mean_probs")]
+        return CleanPredictions(*arrays) if all(a.shape == (n, num_classes) for a in arrays) else None
+    except Exception:  # a damaged archive shows itself in many ways, and all mean: train again
+        return None
+
+
+def _keep(path: Path, predictions: CleanPredictions) -> None:
+    content = io.BytesIO()
+    np.savez(content, logits=predictions.logits.numpy(), mean_probs=predictions.mean_probs.numpy())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content.getvalue())
+    except OSError as error:  # noise can be made without a place to keep the predictions, only slower next time
+        log.warning("the clean-label model's predictions are not kept: cannot write %s (%s)", path, error.strerror)

@@ -1,0 +1,238 @@
+"""From the name of a noise to noisy labels: `corrupt` finds the model or the file, and says what came of it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nlcore import noise
+from nlcore.clean_model import clean_predictions
+from nlcore.datasets import Dataset, check_labels, load_dataset
+from nlcore.errors import InputError, choose
+from nlcore.label_files import HUMAN_FILES, HUMAN_LABELS, find_label_file, read_label_file
+from nlcore.labels import NO_CLASS, NoisyLabels
+
+# kind -> its options with their defaults
+NOISES: dict[str, dict[str, Any]] = {
+    "symmetric": {"include_true": True},
+    "asymmetric": {},
+    "pairflip": {},
+    "idn_xia": {"scaling": "raw"},
+    "idn_shared": {"scaling": "raw"},
+    "idn_pmd": {"type": "I", "epochs": 10},
+    "idn_seal": {"epochs": 10},
+    "open_set": {"source": None},
+    "mixed": {"first": "idn_xia", "second": "symmetric", "second_rate": None}
+    | {"first_options": {}, "second_options": {}},
+    "human": {},
+    "file": {"key": None},
+    "given": {},
+}
+NOISE_NAMES = tuple({"human": "human:SET", "file": "file:PATH"}.get(kind, kind) for kind in NOISES)
+SECONDS = ("symmetric", "asymmetric", "pairflip", "idn_xia", "idn_shared")  # noise that can follow another one
+SECOND_SEED = 1000  # added to the seed: with the same one the second would choose the samples that the first did
+PLC_ROWS, PLC_OF = 45_000, 50_000  # PLC's label files cover the first so many images of CIFAR
+
+
+def corrupt(dataset: Dataset, kind: str, rate: float | None, seed: int, **options) -> NoisyLabels:
+    """Give the training images of a dataset noisy labels.
+
+    Parameters
+    ----------
+    kind : a model of `nlcore.noise`, drawn at `rate`, with its options:
+
+        - `symmetric` (`include_true=True`), `asymmetric`, `pairflip`;
+        - `idn_xia`, `idn_shared` (`scaling="raw"`, `"unit"` or `"normalised"`);
+        - `idn_pmd` (`type="I"`, `"II"` or `"III"`) and `idn_seal`, which first train a network on the true labels for
+          `epochs=10`, see `nlcore.clean_model`;
+        - `open_set` (`source`: the name of a dataset, or a `Dataset`): labels stay, but a share of the images is
+          replaced by images of another dataset. `NoisyLabels.shown` puts them in place;
+        - `mixed` (`first="idn_xia"`, `second="symmetric"`, `second_rate`: None = `rate`, `first_options`,
+          `second_options`): one model, then another one on what the first gave.
+
+        Or labels as they are, whose rate is what it is (`rate` and `seed` are not used):
+
+        - `human:SET`, CIFAR-10N (`aggre`, `random1`, `random2`, `random3`, `worst`) and CIFAR-100N (`fine`; `coarse` on
+          `cifar100_coarse`), from the authors' file in the data folder;
+        - `file:PATH`, a label file, see `nlcore.label_files`; option `key` names the entry where it holds several;
+        - `given`: the dataset's own labels are the noisy ones, and the true ones are unknown.
+    rate : in [0, 1). A rate of 0 leaves every label as it is.
+    seed : of a generator of its own; the global random state is neither read nor written.
+
+    Raises
+    ------
+    InputError : an unknown kind or option, a rate outside [0, 1) or out of the model's reach, labels that do not fit
+        the images, a label file that is missing, damaged, of another length or order, or more than labels.
+    """
+    kind, argument = split_kind(kind)
+    options = _checked(kind, options)
+    name = f"{dataset.name}[{len(dataset.train_labels)}]"
+    if len(dataset.train_labels) != dataset.full_size:
+        name = f"{dataset.name}[{len(dataset.train_labels)} of {dataset.full_size}]"
+    if kind == "given":
+        return NoisyLabels(dataset.train_labels, None, None, None, f"given of {name}")
+    if kind == "human":
+        key = _human_key(dataset, argument)
+        return _from_file(dataset, find_label_file(HUMAN_FILES[dataset.name]), key, f"human:{argument}", name)
+    if kind == "file":
+        return _from_file(dataset, find_label_file(argument), options["key"], "file", name)
+    _check_rate(rate)
+    if kind == "mixed":
+        return _mixed(dataset, rate, seed, options)
+    if kind == "open_set":
+        return _open_set(dataset, rate, seed, options["source"], name)
+    labels = dataset.train_labels
+    given, flip_prob, words = _drawn(dataset, labels, kind, rate, seed, options)
+    return NoisyLabels.measured(given, labels, dataset.num_classes, f"{words} of {name}", flip_prob=flip_prob)
+
+
+def split_kind(kind: str) -> tuple[str, str]:
+    """`"human:worst"` -> `("human", "worst")`, `"pairflip"` -> `("pairflip", "")`; an `InputError` if there is none."""
+    base, _, argument = kind.partition(":")
+    if base not in NOISES or bool(argument) != (base in ("human", "file")):
+        raise InputError(f"unknown noise {kind!r}; choose one of: {', '.join(NOISE_NAMES)}")
+    return base, argument
+
+
+def _checked(kind: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a kind, with its defaults filled in; an `InputError` names the first that is wrong."""
+    defaults = NOISES[kind]
+    for key, value in options.items():
+        if key not in defaults:
+            valid = ", ".join(defaults) or "none"
+            raise InputError(f"unknown option {key!r} of {kind} noise; valid options: {valid}")
+        expected = type(defaults[key])
+        if defaults[key] is not None and type(value) is not expected:
+            raise InputError(f"option {key} of {kind} noise must be of type {expected.__name__}, not {value!r}")
+    if options.get("epochs", 1) < 1:
+        raise InputError(f"option epochs of {kind} noise must be at least 1, not {options['epochs']}")
+    return defaults | options
+
+
+def _check_rate(rate: float | None) -> None:
+    if not isinstance(rate, int | float) or not 0 <= rate < 1:
+        raise InputError(f"the noise rate must lie in [0, 1), not {rate}")
+
+
+def _drawn(
+    dataset: Dataset, labels: torch.Tensor, kind: str, rate: float, seed: int, options: dict[str, Any]
+) -> tuple[torch.Tensor, torch.Tensor | None, str]:
+    """What a model of `nlcore.noise` makes of labels (N,): given labels (N,), flip probabilities or None, a name."""
+    num_classes = dataset.num_classes
+    generator = torch.Generator().manual_seed(seed)
+    words = " ".join([kind, f"rate={rate:g}", f"seed={seed}", *(f"{key}={value}" for key, value in options.items())])
+    flip_prob = None
+    if rate == 0:
+        given = labels.clone()
+    elif kind == "symmetric":
+        given = noise.symmetric(labels, num_classes, rate, generator, **options)
+    elif kind == "asymmetric":
+        given = noise.flip_by_map(labels, noise.asymmetric_target(dataset), rate, generator)
+    elif kind == "pairflip":
+        given = noise.flip_by_map(labels, noise.pairflip_target(num_classes), rate, generator)
+    elif kind in ("idn_xia", "idn_shared"):
+        scaling = choose("scaling", options["scaling"], noise.SCALINGS)
+        statistics = dataset.channel_statistics() if scaling == "normalised" else None
+        model = noise.idn_xia_probabilities if kind == "idn_xia" else noise.idn_shared_probabilities
+        probabilities = model(dataset.train_images, labels, num_classes, rate, generator, scaling, statistics)
+        flip_prob = 1 - probabilities.gather(1, labels[:, None]).squeeze(1)
+        given = noise.draw(probabilities, generator)
+    elif kind == "idn_pmd":
+        choose("type of idn_pmd", options["type"], noise.PMD_TYPES)  # before a network is trained
+        logits = clean_predictions(dataset, seed, options["epochs"]).logits
+        given, flip_prob, factor = noise.idn_pmd(logits, labels, rate, options["type"], generator)
+        words += f" factor={factor:.4g}"
+    else:
+        given = noise.idn_seal(clean_predictions(dataset, seed, options["epochs"]).mean_probs, labels, rate)
+    return given, flip_prob, words
+
+
+def _mixed(dataset: Dataset, rate: float, seed: int, options: dict[str, Any]) -> NoisyLabels:
+    """One noise, then a second one on its given labels."""
+    if split_kind(options["first"])[0] in ("mixed", "open_set", "given"):
+        raise InputError(f"mixed noise cannot begin with {options['first']}")
+    then = choose("second noise", options["second"], SECONDS)
+    then_options = _checked(then, options["second_options"])
+    then_rate = rate if options["second_rate"] is None else options["second_rate"]
+    _check_rate(then_rate)
+    first = corrupt(dataset, options["first"], rate, seed, **options["first_options"])
+    shown = first.shown(dataset)
+    given, _, words = _drawn(shown, first.given_labels, then, then_rate, seed + SECOND_SEED, then_options)
+    identity = f"mixed: {first.identity}, then {words}"
+    return NoisyLabels.measured(given, first.true_labels, dataset.num_classes, identity, rows=first.rows)
+
+
+def _open_set(dataset: Dataset, rate: float, seed: int, source: str | Dataset | None, name: str) -> NoisyLabels:
+    """Foreign images in place of a share of the dataset's own; every label stays, and theirs are wrong."""
+    if source is None:
+        raise InputError("open_set noise needs the option source, the name of a dataset (or a Dataset)")
+    if isinstance(source, str):
+        source = load_dataset(source)
+    ours, theirs = (tuple(d.train_images.shape[1:]) for d in (dataset, source))
+    if ours != theirs:
+        raise InputError(f"open_set noise: images of {source.name} are {theirs}, those of {dataset.name} {ours}")
+    generator = torch.Generator().manual_seed(seed)
+    rows = noise.choose_samples(len(dataset.train_labels), rate, generator).sort().values
+    if len(rows) > len(source.train_images):
+        raise InputError(f"open_set noise needs {len(rows)} images, {source.name} has {len(source.train_images)}")
+    picked = torch.randperm(len(source.train_images), generator=generator)[: len(rows)]
+    true = dataset.train_labels.clone()
+    true[rows] = NO_CLASS
+    return NoisyLabels.measured(
+        dataset.train_labels.clone(),
+        true,
+        dataset.num_classes,
+        f"open_set rate={rate:g} seed={seed} source={source.name}[{len(source.train_images)}] of {name}",
+        outside_rows=rows,
+        outside_images=source.train_images[picked],
+    )
+
+
+def _human_key(dataset: Dataset, name: str) -> str:
+    """The entry of a set of human labels in its file."""
+    choose("dataset with human labels", dataset.name, HUMAN_LABELS)
+    return HUMAN_LABELS[dataset.name][choose(f"human labels of {dataset.name}", name, HUMAN_LABELS[dataset.name])]
+
+
+def _from_file(dataset: Dataset, path: Path, key: str | None, kind: str, name: str) -> NoisyLabels:
+    """The labels of a file that belong to the dataset's images, checked against everything that can be checked."""
+    file = read_label_file(path, key)
+    check_labels(file.given_labels, len(file.given_labels), dataset.num_classes, str(path))
+    position, rows = _positions(file, dataset, path)
+    given = file.given_labels[position]
+    shown = dataset if rows is None else dataset.rows(rows)
+    true = shown.train_labels
+    if file.true_labels is not None:
+        differ = (file.true_labels[position] != true).nonzero().flatten()
+        if len(differ):
+            at = int(differ[0])
+            raise InputError(
+                f"{path}: true labels disagree with {dataset.name} at {len(differ)} of {len(true)} images (image "
+                f"{int(shown.train_index[at])}: {int(file.true_labels[position[at]])}, not {int(true[at])}); another "
+                "order or another dataset?"
+            )
+    words = f"{kind} {Path(path).name} {file.key} sha256={file.digest} of {name}".replace("  ", " ")
+    return NoisyLabels.measured(given, true, dataset.num_classes, words, rows=rows)
+
+
+def _positions(file, dataset: Dataset, path: Path) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Where in the file the label of each image is (n,), and which images have one (n,), None = all."""
+    index, size = dataset.train_index, len(file.given_labels)
+    if file.index is not None:  # the file says which image each label is for
+        place = torch.full((dataset.full_size,), -1)
+        inside = (file.index >= 0) & (file.index < dataset.full_size)
+        if not bool(inside.all()) or len(file.index.unique()) != size:
+            raise InputError(f"{path}: the column index must name different images of 0 to {dataset.full_size - 1}")
+        place[file.index] = torch.arange(size)
+        if bool((place[index] < 0).any()):
+            missing = int(index[(place[index] < 0).nonzero()[0]])
+            raise InputError(f"{path} has {size} labels, none for image {missing} of {dataset.name}")
+        return place[index], None
+    if size == dataset.full_size:
+        return index, None
+    if (size, dataset.full_size) == (PLC_ROWS, PLC_OF):
+        rows = (index < PLC_ROWS).nonzero().flatten()
+        return index[rows], rows
+    if size == len(index):
+        return torch.arange(size), None
+    raise InputError(f"{path} has {size} labels, {dataset.name} has {len(index)} training images")

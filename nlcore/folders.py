@@ -1,0 +1,305 @@
+"""Datasets in folders of image files, decoded once into arrays that stay on disk.
+
+Each dataset has its usual layout, and one function here that lists its images with their labels; all the rest is the
+same for all. The decoded images are a memory map, so that a million of them need neither a million files per epoch nor
+the memory.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from nlcore.errors import InputError, choose, first_line
+
+CHUNK = 256  # images that are decoded, and so held in memory, at once
+WEBVISION_MINI_CLASSES = 50
+ANIMAL10N_CLASSES = tuple("cat,lynx,wolf,coyote,cheetah,jaguar,chimpanzee,orangutan,hamster,guinea pig".split(","))
+
+
+class Decoded(NamedTuple):
+    """A dataset whose images are memory maps: changing them changes the tensor, never the file."""
+
+    train_images: torch.Tensor  # (N, 3, S, S) uint8
+    train_labels: torch.Tensor  # (N,) int64 in [0, K), as they were given: often noisy
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+    class_names: tuple[str, ...]  # K
+    statistics: tuple[torch.Tensor, torch.Tensor]  # mean, std per channel of training images in [0, 1], (3,) float each
+
+
+class Listing(NamedTuple):
+    """What a layout tells before any image is opened: (image file, label) pairs in order, and K class names."""
+
+    train: list[tuple[str, int]]
+    test: list[tuple[str, int]]
+    class_names: tuple[str, ...]
+
+
+class FolderDataset(NamedTuple):
+    """How one dataset lies in its source folder."""
+
+    list_images: Callable[[Path], Listing]
+    image_size: int  # usual side in pixels
+    folders: tuple[str, ...]  # names that the source folder goes by
+    contents: str  # what it holds, for the message that it is absent
+
+
+def load_folder_dataset(name: str, root: Path, image_size: int | None = None) -> Decoded:
+    """Load a dataset of image files; decode it first if `root` has no decoded copy, `<name>_<image_size>px`, yet.
+
+    A decoded copy is used as it is: the image files are not needed any more, and it may be taken to another machine.
+    In decoding, an image's shorter side is resized to `image_size` pixels (None = the usual size of the dataset) and
+    its centre square is kept.
+
+    Raises
+    ------
+    InputError : an unknown name or impossible size, a source folder that is absent or not laid out as expected, an
+        image that is missing or broken, too little room on disk, a damaged decoded copy.
+    """
+    choose("folder dataset", name, FOLDER_DATASETS)
+    dataset = FOLDER_DATASETS[name]
+    size = dataset.image_size if image_size is None else image_size
+    if size < 1:
+        raise InputError(f"image size must be at least 1 pixel, not {size}")
+    root = Path(root)
+    folder = root / f"{name}_{size}px"
+    if not folder.exists():
+        source = next((root / f for f in dataset.folders if (root / f).is_dir()), None)
+        if source is None:
+            wanted = f"folder {' or '.join(dataset.folders)} with {dataset.contents}"
+            raise InputError(f"{name} cannot be downloaded automatically, and there is no {wanted} in {root}")
+        listing = dataset.list_images(source)
+        _check_every_class_has_images(listing, source)
+        _decode(listing, folder, size)
+    return _read_decoded(folder, size)
+
+
+# The layouts: a source folder in, its listing out.
+
+
+def _list_tiny_imagenet(source: Path) -> Listing:
+    # In sorted order, not that of the file: torchvision's numbers, by which pair flip tells a class's neighbour.
+    wnids = sorted(wnid for _, (wnid,) in _rows(source / "wnids.txt", "wnid"))
+    words = {wnid: names.split(",")[0] for _, (wnid, names) in _rows(source / "words.txt", "wnid names")}
+    numbers = _numbers(wnids)
+    train = [(path, k) for wnid, k in numbers.items() for path in _files(source / "train" / wnid / "images", ".JPEG")]
+    test = [
+        (f"{source}/val/images/{file}", _label(wnid, numbers, place))
+        for place, (file, wnid, _) in _rows(source / "val" / "val_annotations.txt", "image wnid box")
+    ]
+    return Listing(train, test, tuple(words.get(wnid, wnid) for wnid in wnids))
+
+
+def _list_clothing1m(source: Path) -> Listing:
+    # The clean training and validation images are left out, because the benchmark does not use them.
+    lists = source / "annotations" if (source / "annotations").is_dir() else source
+    names = tuple(name for _, (name,) in _rows(lists / "category_names_eng.txt", "name"))
+    numbers = _numbers(range(len(names)))
+
+    def labelled(keys: str, label_file: Path) -> list[tuple[str, int]]:
+        labels = {key: _label(label, numbers, place) for place, (key, label) in _rows(label_file, "key label")}
+        images = []
+        for place, (key,) in _rows(lists / keys, "key"):
+            if key not in labels:
+                raise InputError(f"{place}: {key} has no label in {label_file}")
+            images.append((f"{source}/{key}", labels[key]))
+        return images
+
+    train = labelled("noisy_train_key_list.txt", lists / "noisy_label_kv.txt")
+    test = labelled("clean_test_key_list.txt", lists / "clean_label_kv.txt")
+    return Listing(train, test, names)
+
+
+def _list_animal10n(source: Path) -> Listing:
+    numbers = _numbers(range(len(ANIMAL10N_CLASSES)))
+
+    def labelled(folder: str) -> list[tuple[str, int]]:
+        paths = _files(source / folder, ".jpg")
+        return [(path, _label(os.path.basename(path).partition("_")[0], numbers, path)) for path in paths]
+
+    return Listing(labelled("training"), labelled("testing"), ANIMAL10N_CLASSES)
+
+
+def _list_food101n(source: Path) -> Listing:
+    # Its clean test set is that of another dataset, Food-101, which lies beside it.
+    clean = source.parent / "food-101"
+    names = tuple(name for _, (name,) in _rows(source / "meta" / "classes.txt", "name") if name != "class_name")
+    numbers = _numbers(names)
+    train = [
+        (f"{source}/images/{name}/{file}", _label(name, numbers, place))
+        for place, (name, file) in _rows(source / "meta" / "imagelist.tsv", "class/image", "/", header=1)
+    ]
+    test = [
+        (f"{clean}/images/{name}/{file}.jpg", _label(name, numbers, place))
+        for place, (name, file) in _rows(clean / "meta" / "test.txt", "class/image", "/")
+    ]
+    return Listing(train, test, names)
+
+
+def _list_webvision_mini(source: Path) -> Listing:
+    names = [names.split(",")[0] for _, (_, names) in _rows(source / "info" / "synsets.txt", "wnid names")]
+    numbers = _numbers(range(len(names)))
+
+    def labelled(file_list: str, folder: Path) -> list[tuple[str, int]]:
+        rows = _rows(source / "info" / file_list, "image label")
+        images = [(f"{folder}/{file}", _label(label, numbers, place)) for place, (file, label) in rows]
+        return [(path, label) for path, label in images if label < WEBVISION_MINI_CLASSES]
+
+    train = labelled("train_filelist_google.txt", source)
+    test = labelled("val_filelist.txt", source / "val_images_256")
+    return Listing(train, test, tuple(names[:WEBVISION_MINI_CLASSES]))
+
+
+FOLDER_DATASETS = {
+    "tiny_imagenet": FolderDataset(
+        _list_tiny_imagenet, 64, ("tiny-imagenet-200",), "wnids.txt, words.txt, train/<wnid>/images/ and val/"
+    ),
+    "clothing1m": FolderDataset(
+        _list_clothing1m, 256, ("clothing1M", "clothing1m", "Clothing1M"), "images/ and the lists of keys and labels"
+    ),
+    "animal10n": FolderDataset(
+        _list_animal10n, 64, ("animal10n", "Animal-10N", "raw_image_ver"), "training/ and testing/ of <label>_*.jpg"
+    ),
+    "food101n": FolderDataset(
+        _list_food101n, 256, ("Food-101N_release",), "meta/ and images/ (and food-101 with the same beside it)"
+    ),
+    "webvision_mini": FolderDataset(
+        _list_webvision_mini, 256, ("webvision", "WebVision"), "info/, google/ and val_images_256/"
+    ),
+}
+
+
+# What the layouts are read with.
+
+
+def _rows(path: Path, layout: str, separator: str | None = None, header: int = 0) -> Iterator[tuple[str, list[str]]]:
+    """Yield the place of each line of a list file, for error messages, and its fields: as many as `layout` has.
+
+    The last field takes the rest of the line. The first `header` lines and blank lines at the end are left out.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"list file {path} is missing or unreadable ({first_line(error)})") from error
+    splits = len(layout.split(separator)) - 1
+    for number, line in enumerate(lines[header:], header + 1):
+        fields = line.strip().split(separator, splits)
+        if len(fields) != splits + 1 or not all(fields):
+            raise InputError(f"{path}, line {number}: expected '{layout}', found {line!r}")
+        yield f"{path}, line {number}", fields
+
+
+def _files(folder: Path, suffix: str) -> list[str]:
+    """Image files in a folder, sorted by name."""
+    return sorted(map(str, folder.glob(f"*{suffix}")))
+
+
+def _numbers(labels) -> dict[str, int]:
+    """The class number of each label, as text."""
+    return {str(label): number for number, label in enumerate(labels)}
+
+
+def _label(text: str, numbers: dict[str, int], place: str) -> int:
+    if text not in numbers:
+        raise InputError(f"{place}: label {text!r} is none of the {len(numbers)} classes")
+    return numbers[text]
+
+
+def _check_every_class_has_images(listing: Listing, source: Path) -> None:
+    # Asked before decoding: a decoded copy that no training can use would have to be deleted by hand.
+    present = {label for _, label in listing.train}
+    for number, name in enumerate(listing.class_names):
+        if number not in present:
+            raise InputError(f"no training image found of class {name!r} in {source}")
+    if not listing.test:
+        raise InputError(f"no test image found in {source}")
+
+
+# Decoding, and reading what was decoded.
+
+
+def _decode(listing: Listing, folder: Path, size: int) -> None:
+    """Decode all images into `folder`, which appears whole or not at all."""
+    needed = (len(listing.train) + len(listing.test)) * 3 * size**2
+    free = shutil.disk_usage(folder.parent).free
+    if needed > free:
+        raise InputError(f"{folder} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; a smaller image size?")
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}_unfinished_") as unfinished:
+            made = Path(unfinished) / folder.name
+            made.mkdir()
+            mean, std = _channel_statistics(_write_images(made / "train_images.npy", listing.train, size))
+            _write_images(made / "test_images.npy", listing.test, size)
+            train, test = (np.array([label for _, label in images]) for images in (listing.train, listing.test))
+            names = np.array(listing.class_names)
+            np.savez(made / "labels.npz", train_labels=train, test_labels=test, class_names=names, mean=mean, std=std)
+            os.replace(made, folder)
+    except OSError as error:
+        if not folder.exists():  # if it does, another process has just decoded the same
+            raise InputError(f"{folder} could not be written ({first_line(error)})") from error
+
+
+def _write_images(path: Path, images: list[tuple[str, int]], size: int) -> np.ndarray:
+    """Write images as one (N, 3, size, size) uint8 array; return how often each grey value occurs, (3, 256) int64."""
+    counts = np.zeros(3 * 256, dtype=np.int64)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(images), 3, size, size)}
+    # Written from front to back: the pages of a writable memory map would stay in memory.
+    with open(path, "wb") as out, ThreadPoolExecutor() as pool:
+        np.lib.format.write_array_header_1_0(out, header)
+        for start in range(0, len(images), CHUNK):
+            files = [file for file, _ in images[start : start + CHUNK]]
+            for pixels, histogram in pool.map(_decode_image, files, [size] * len(files)):
+                out.write(pixels)
+                counts += histogram
+    return counts.reshape(3, 256)
+
+
+def _decode_image(path: str, size: int) -> tuple[bytes, list[int]]:
+    """The bytes of a (3, size, size) uint8 image, and how often each grey value occurs in it, 3 x 256 counts."""
+    from PIL import Image
+
+    # A broken image shows itself in many ways, depending on its format: one line for all.
+    try:
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+    except Exception as error:
+        raise InputError(f"image {path} is missing or broken ({first_line(error)})") from error
+    short = min(image.size)
+    width, height = (side * size // short for side in image.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    image = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
+    return np.asarray(image).transpose(2, 0, 1).tobytes(), image.histogram()
+
+
+def _channel_statistics(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of grey values in [0, 1] from their counts (3, 256): two (3,) float32, exact."""
+    grey = np.arange(256) / 255
+    share = counts / counts.sum(1, keepdims=True)
+    mean = share @ grey
+    variance = share @ grey**2 - mean**2
+    return mean.astype(np.float32), np.sqrt(variance.clip(min=1e-12)).astype(np.float32)
+
+
+def _read_decoded(folder: Path, size: int) -> Decoded:
+    # Damage shows itself in many ways (short file, bad zip, missing array, wrong shape): one line for all.
+    try:
+        with np.load(folder / "labels.npz", allow_pickle=False) as archive:
+            kept = {key: archive[key] for key in ("train_labels", "test_labels", "class_names", "mean", "std")}
+        for split in ("train", "test"):
+            # Copy on write: torch takes no read-only array without a warning, and the file stays as it is.
+            images = np.load(folder / f"{split}_images.npy", mmap_mode="c", allow_pickle=False)
+            if images.dtype != np.uint8 or images.shape != (len(kept[f"{split}_labels"]), 3, size, size):
+                raise ValueError(f"{split} images are {images.dtype} {images.shape}")
+            kept[f"{split}_images"] = images
+        names = tuple(kept.pop("class_names").tolist())
+        kept = {key: torch.from_numpy(array) for key, array in kept.items()}
+    except Exception as error:
+        raise InputError(f"{folder} is damaged ({first_line(error)}); delete it to decode again") from error
+    return Decoded(class_names=names, statistics=(kept.pop("mean"), kept.pop("std")), **kept)

@@ -1,0 +1,128 @@
+"""Noisy labels as a value: what a learner is given, beside everything that is known about it.
+
+Every noise model, every label file of others and every set of human labels ends in one `NoisyLabels`. It says what was
+realised, names itself well enough to be made again, and survives a file.
+"""
+
+import io
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nlcore.datasets import Dataset
+from nlcore.errors import InputError, first_line
+from nlcore.files import write_atomically
+
+NO_CLASS = -1  # the true label of an image that shows none of the classes
+
+
+@dataclass(frozen=True)
+class NoisyLabels:
+    """The labels that a learner is given, beside what is known of them.
+
+    Attributes
+    ----------
+    given_labels : (N,) int64, what the learner sees.
+    true_labels : (N,) int64, or None where nobody knows them; -1 for an image of no class (open-set noise).
+    transition_matrix : (K, K) float64, realised: row = true class, column = given class; None without true labels. A
+        row is NaN if no sample has that class.
+    rate : realised share of wrong labels; None without true labels.
+    identity : the noise in words that reproduce it.
+    flip_prob : (N,) float64, the probability of a wrong label for each sample, where the model defines one; else None.
+    rows : (N,) int64, the training images that these labels are for; None = all of them, in order.
+    outside_rows, outside_images : (M,) int64 and (M, C, H, W) uint8, the samples whose images open-set noise replaces,
+        and what it puts there; else None.
+    """
+
+    given_labels: torch.Tensor
+    true_labels: torch.Tensor | None
+    transition_matrix: torch.Tensor | None
+    rate: float | None
+    identity: str
+    flip_prob: torch.Tensor | None = None
+    rows: torch.Tensor | None = None
+    outside_rows: torch.Tensor | None = None
+    outside_images: torch.Tensor | None = None
+
+    @classmethod
+    def measured(
+        cls, given_labels: torch.Tensor, true_labels: torch.Tensor, num_classes: int, identity: str, **others
+    ) -> "NoisyLabels":
+        """Noisy labels (N,) beside their true ones (N,), with the transition matrix and the rate counted in them."""
+        matrix = realised_transition(true_labels, given_labels, num_classes)
+        rate = float((given_labels != true_labels).double().mean())
+        return cls(given_labels, true_labels, matrix, rate, identity, **others)
+
+    @property
+    def open_set(self) -> torch.Tensor:
+        """Which samples show none of the classes: (N,) bool."""
+        flagged = torch.zeros(len(self.given_labels), dtype=torch.bool)
+        if self.outside_rows is not None:
+            flagged[self.outside_rows] = True
+        return flagged
+
+    def shown(self, dataset: Dataset) -> Dataset:
+        """The dataset as the learner meets it: without images that have no label, and with the foreign ones put in.
+
+        The same object where there is nothing to change, which is the usual case.
+        """
+        if self.rows is not None:
+            dataset = dataset.rows(self.rows)
+        if self.outside_rows is not None:
+            images = dataset.train_images.clone()
+            images[self.outside_rows] = self.outside_images
+            dataset = replace(dataset, train_images=images, statistics=None)
+        return dataset
+
+    def save(self, path: str | Path) -> None:
+        """Write an `.npz` of plain arrays, whole or not at all.
+
+        Raises
+        ------
+        InputError : a path that cannot be written.
+        """
+        path = Path(path)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        content = io.BytesIO()
+        np.savez_compressed(content, **{name: np.asarray(value) for name, value in values.items() if value is not None})
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, content.getvalue())
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> "NoisyLabels":
+        """The inverse of `save`; reading runs no code from the file.
+
+        Raises
+        ------
+        InputError : a file that is missing, damaged or not of `save`.
+        """
+        names = {field.name for field in fields(cls)}
+        # A damaged archive shows itself in many ways: one line for all.
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                values = {name: archive[name] for name in archive.files if name in names}
+            tensors = {name: torch.from_numpy(value) for name, value in values.items() if value.ndim}
+            known = {"true_labels": None, "transition_matrix": None, "rate": None, "identity": str(values["identity"])}
+            if "rate" in values:
+                known["rate"] = float(values["rate"])
+            return cls(**known | tensors)
+        except Exception as error:
+            raise InputError(
+                f"{path} does not hold saved labels ({type(error).__name__}: {first_line(error)})"
+            ) from error
+
+
+def realised_transition(true_labels: torch.Tensor, given_labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Share of each true class (row) that carries each given label (column): (K, K) float64.
+
+    Samples of no class are left out.
+    """
+    known = true_labels != NO_CLASS
+    pairs = true_labels[known] * num_classes + given_labels[known]
+    counts = torch.bincount(pairs, minlength=num_classes**2).double().reshape(num_classes, num_classes)
+    return counts / counts.sum(1, keepdim=True)

@@ -30,11 +30,12 @@ class CleanPredictions:
 
     Attributes
     ----------
-    logits : (N, K) float32, after the last epoch.
+    logits, features : (N, K) and (N, d) float32, after the last epoch.
     mean_probs : (N, K) float32, softmax averaged over all epochs.
     """
 
     logits: torch.Tensor
+    features: torch.Tensor
     mean_probs: torch.Tensor
 
 
@@ -45,7 +46,7 @@ def clean_predictions(dataset: Dataset, seed: int, epochs: int) -> CleanPredicti
     """
     config = TrainConfig(dataset=dataset.name, noise="given", method="ce", seed=seed, epochs=epochs).resolved()
     path = data_root() / "clean_models" / f"{dataset.name}_{_digest(dataset, config)}.npz"
-    predictions = _stored(path, len(dataset.train_labels), dataset.num_classes)
+    predictions = _stored(path, len(dataset.train_labels))
     if predictions is None:
         predictions = _trained(dataset, config)
         _keep(path, predictions)
@@ -58,9 +59,9 @@ def _trained(dataset: Dataset, config: TrainConfig) -> CleanPredictions:
     total = torch.zeros(len(labels), dataset.num_classes, dtype=torch.float64)
     with cpu_threads(config.threads):
         for epoch in run(config, dataset, clean):
-            logits = observe(epoch.state).logits.cpu()
-            total += logits.double().softmax(1)
-    return CleanPredictions(logits, (total / config.epochs).float())
+            snapshot = observe(epoch.state)
+            total += snapshot.logits.cpu().double().softmax(1)
+    return CleanPredictions(snapshot.logits.cpu(), snapshot.features.cpu(), (total / config.epochs).float())
 
 
 def _digest(dataset: Dataset, config: TrainConfig) -> str:
@@ -72,19 +73,19 @@ def _digest(dataset: Dataset, config: TrainConfig) -> str:
     return digest.hexdigest()[:12]
 
 
-def _stored(path: Path, n: int, num_classes: int) -> CleanPredictions | None:
+def _stored(path: Path, n: int) -> CleanPredictions | None:
     """The predictions in a file of `_keep`; None if it is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = [torch.from_numpy(archive[name]) for name in ("logits", "mean_probs")]
-        return CleanPredictions(*arrays) if all(a.shape == (n, num_classes) for a in arrays) else None
+            predictions = CleanPredictions(**{name: torch.from_numpy(archive[name]) for name in archive.files})
+        return predictions if all(len(tensor) == n for tensor in vars(predictions).values()) else None
     except Exception:  # a damaged archive shows itself in many ways, and all mean: train again
         return None
 
 
 def _keep(path: Path, predictions: CleanPredictions) -> None:
     content = io.BytesIO()
-    np.savez(content, logits=predictions.logits.numpy(), mean_probs=predictions.mean_probs.numpy())
+    np.savez(content, **{name: tensor.numpy() for name, tensor in vars(predictions).items()})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content.getvalue())

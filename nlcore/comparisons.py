@@ -5,7 +5,6 @@ beside the simplest alternatives, at equal size or equal coverage.
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -14,8 +13,6 @@ import pandas as pd
 import torch
 
 from nlcore.config import TrainConfig
-from nlcore.corruption import corrupt
-from nlcore.datasets import Dataset
 from nlcore.division import (
     Snapshot,
     class_margin,
@@ -31,7 +28,6 @@ from nlcore.files import write_atomically
 from nlcore.hallucination import Anchors
 from nlcore.labels import NoisyLabels
 from nlcore.methods import anchor, tssd
-from nlcore.noise import SCALINGS
 from nlcore.results import environment, is_current, stored_result
 from nlcore.training import prepare
 from nlcore.voting import ballots_from_hard, centred_unit, estimate_transition, soft_votes, with_transition
@@ -261,20 +257,3 @@ def kept_division_report(config: TrainConfig, folder: str | Path) -> dict:
 def report_table(report: dict, name: str) -> pd.DataFrame:
     """One table of a `first_division_report`, as a DataFrame."""
     return pd.DataFrame(report["tables"][name]).set_index("way").rename_axis(None)
-
-
-def scaling_table(dataset: Dataset, rate: float, seeds: Iterable[int]) -> pd.DataFrame:
-    """What the scale of the input does to `idn_xia` noise: one row for each scaling and seed.
-
-    Columns: scaling, seed, wrong (realised rate), top target (share of a class's flips that go to its most frequent
-    wrong label, mean over the classes that have flips), largest class (its share of all given labels).
-    """
-    rows = []
-    for scaling in SCALINGS:
-        for seed in seeds:
-            noisy = corrupt(dataset, "idn_xia", rate, seed, scaling=scaling)
-            flips = noisy.transition_matrix.clone().fill_diagonal_(0)
-            top = float((flips.max(1).values / flips.sum(1)).nanmean())
-            largest = float(torch.bincount(noisy.given_labels).max() / len(noisy.given_labels))
-            rows.append((scaling, seed, noisy.rate, top, largest))
-    return pd.DataFrame(rows, columns=["scaling", "seed", "wrong", "top target", "largest class"])

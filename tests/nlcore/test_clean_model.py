@@ -53,7 +53,7 @@ def test_a_damaged_file_is_made_again(digits, trainings, tmp_path, damage):
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:100])
     else:
-        np.savez(path, logits=np.zeros((3, 3)), mean_probs=np.zeros((3, 3)))
+        np.savez(path, **dict.fromkeys(("logits", "features", "mean_probs"), np.zeros((3, 3))))
     assert torch.equal(clean_predictions(digits, seed=0, epochs=1).logits, first.logits)
     assert len(trainings) == 2
 

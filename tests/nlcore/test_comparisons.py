@@ -13,14 +13,11 @@ from nlcore.comparisons import (
     mining_table,
     report_table,
     roc_auc,
-    scaling_table,
     selection_table,
 )
-from nlcore.corruption import corrupt
 from nlcore.division import Snapshot
 from nlcore.hallucination import Anchors
 from nlcore.methods import anchor, tssd
-from nlcore.noise import SCALINGS
 
 
 @pytest.fixture(scope="module")
@@ -136,22 +133,6 @@ def test_the_report_of_a_first_division_is_plain_values_that_give_the_tables_bac
         "correction",
     }
     assert TrainConfig.from_dict(report["config"]).seed == 0 and 0 < report["test_accuracy"] <= 100
-
-
-def test_the_scaling_table_counts_the_top_target_and_the_largest_class(make_dataset):
-    data = make_dataset(n=300, k=3)
-    table = scaling_table(data, 0.4, [5, 6])
-    assert list(zip(table["scaling"], table["seed"], strict=True)) == [(s, n) for s in SCALINGS for n in (5, 6)]
-    noisy = corrupt(data, "idn_xia", 0.4, 6, scaling="unit")
-    true, given = noisy.true_labels.tolist(), noisy.given_labels.tolist()
-    shares = []
-    for c in range(3):
-        targets = [g for t, g in zip(true, given, strict=True) if t == c and g != c]
-        shares.append(max(targets.count(target) for target in targets) / len(targets))
-    row = table.loc[3]
-    assert row["wrong"] == noisy.rate
-    assert row["top target"] == pytest.approx(sum(shares) / 3)
-    assert row["largest class"] == pytest.approx(max(given.count(c) for c in range(3)) / 300)
 
 
 def test_a_kept_report_is_made_once_and_again_when_the_code_has_changed(tmp_path, monkeypatch):

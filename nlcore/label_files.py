@@ -7,7 +7,6 @@ small stand-ins take the places of its array and its dtype, and accept nothing b
 
 import hashlib
 import io
-import os
 import pickle
 import re
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from nlcore.datasets import data_root
 from nlcore.errors import InputError, first_line
 
 # CIFAR-N (Wei et al., 2022): labels that people gave to CIFAR.
@@ -108,7 +108,7 @@ def find_label_file(name: str, root: str | Path | None = None) -> Path:
     InputError : no such file; the message says where it was looked for.
     """
     here = Path(name).expanduser()
-    root = Path(root or os.environ.get("NLCORE_DATA") or Path.home() / ".cache" / "nlcore")
+    root = data_root(root)
     folders = ["", "labels"]
     if here.name == name:
         folders += ["cifar-n", "cal-idn", "labels/cifar-n", "labels/cal-idn"]

@@ -8,11 +8,13 @@ import hashlib
 import io
 import json
 import logging
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from nlcore.config import TrainConfig
 from nlcore.datasets import Dataset, data_root
@@ -58,7 +60,14 @@ def _trained(dataset: Dataset, config: TrainConfig) -> CleanPredictions:
     clean = NoisyLabels.measured(labels, labels, dataset.num_classes, "clean")
     total = torch.zeros(len(labels), dataset.num_classes, dtype=torch.float64)
     with cpu_threads(config.threads):
-        for epoch in run(config, dataset, clean):
+        epochs = tqdm(
+            run(config, dataset, clean),
+            "training on the true labels",
+            config.epochs,
+            unit="epoch",
+            disable=not sys.stderr.isatty(),
+        )
+        for epoch in epochs:
             snapshot = observe(epoch.state)
             total += snapshot.logits.cpu().double().softmax(1)
     return CleanPredictions(snapshot.logits.cpu(), snapshot.features.cpu(), (total / config.epochs).float())

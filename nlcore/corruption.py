@@ -1,5 +1,6 @@
 """From the name of a noise to noisy labels: `corrupt` finds the model or the file, and says what came of it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from nlcore.clean_model import clean_predictions
 from nlcore.datasets import Dataset, check_labels, load_dataset
 from nlcore.errors import InputError, choose
 from nlcore.label_files import HUMAN_FILES, HUMAN_LABELS, find_label_file, read_label_file
-from nlcore.labels import NO_CLASS, NoisyLabels
+from nlcore.labels import NO_CLASS, NoisyLabels, is_saved
 
 # kind -> its options with their defaults
 NOISES: dict[str, dict[str, Any]] = {
@@ -75,7 +76,10 @@ def corrupt(dataset: Dataset, kind: str, rate: float | None, seed: int, **option
         key = _human_key(dataset, argument)
         return _from_file(dataset, find_label_file(HUMAN_FILES[dataset.name]), key, f"human:{argument}", name)
     if kind == "file":
-        return _from_file(dataset, find_label_file(argument), options["key"], "file", name)
+        path = find_label_file(argument)
+        if path.suffix == ".npz" and is_saved(path):
+            return _saved(dataset, path)
+        return _from_file(dataset, path, options["key"], "file", name)
     _check_rate(rate)
     if kind == "mixed":
         return _mixed(dataset, rate, seed, options)
@@ -203,16 +207,35 @@ def _from_file(dataset: Dataset, path: Path, key: str | None, kind: str, name: s
     shown = dataset if rows is None else dataset.rows(rows)
     true = shown.train_labels
     if file.true_labels is not None:
-        differ = (file.true_labels[position] != true).nonzero().flatten()
-        if len(differ):
-            at = int(differ[0])
-            raise InputError(
-                f"{path}: true labels disagree with {dataset.name} at {len(differ)} of {len(true)} images (image "
-                f"{int(shown.train_index[at])}: {int(file.true_labels[position[at]])}, not {int(true[at])}); another "
-                "order or another dataset?"
-            )
+        _check_order(file.true_labels[position], shown, path)
     words = f"{kind} {Path(path).name} {file.key} sha256={file.digest} of {name}".replace("  ", " ")
     return NoisyLabels.measured(given, true, dataset.num_classes, words, rows=rows)
+
+
+def _saved(dataset: Dataset, path: Path) -> NoisyLabels:
+    """Labels that `NoisyLabels.save` wrote, with all that they know, checked against the dataset."""
+    noisy = NoisyLabels.load(path)
+    rows = torch.arange(len(dataset.train_labels)) if noisy.rows is None else noisy.rows
+    if len(noisy.given_labels) != len(rows) or not bool((rows < len(dataset.train_labels)).all()):
+        count = len(noisy.given_labels)
+        raise InputError(f"{path} has {count} labels, {dataset.name} has {len(dataset.train_labels)} training images")
+    check_labels(noisy.given_labels, len(rows), dataset.num_classes, str(path))
+    if noisy.true_labels is not None:
+        shown = dataset.rows(rows)
+        _check_order(torch.where(noisy.true_labels == NO_CLASS, shown.train_labels, noisy.true_labels), shown, path)
+    return replace(noisy, identity=f"{noisy.identity}, saved as {path.name}")
+
+
+def _check_order(true: torch.Tensor, dataset: Dataset, path: Path) -> None:
+    """Raise an `InputError` unless a file's true labels (n,) are those of the dataset's images."""
+    differ = (true != dataset.train_labels).nonzero().flatten()
+    if len(differ):
+        at = int(differ[0])
+        raise InputError(
+            f"{path}: true labels disagree with {dataset.name} at {len(differ)} of {len(true)} images (image "
+            f"{int(dataset.train_index[at])}: {int(true[at])}, not {int(dataset.train_labels[at])}); another order or "
+            "another dataset?"
+        )
 
 
 def _positions(file, dataset: Dataset, path: Path) -> tuple[torch.Tensor, torch.Tensor | None]:

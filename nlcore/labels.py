@@ -117,6 +117,15 @@ class NoisyLabels:
             ) from error
 
 
+def is_saved(path: str | Path) -> bool:
+    """Whether a file is one of `NoisyLabels.save`, rather than an archive of someone else's."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return "identity" in archive.files
+    except Exception:  # whoever reads it next will say what is wrong with it
+        return False
+
+
 def realised_transition(true_labels: torch.Tensor, given_labels: torch.Tensor, num_classes: int) -> torch.Tensor:
     """Share of each true class (row) that carries each given label (column): (K, K) float64.
 

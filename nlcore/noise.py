@@ -22,7 +22,7 @@ ASYMMETRIC_PAIRS = {
 SCALINGS = ("raw", "unit", "normalised")
 PMD_TYPES = ("I", "II", "III")
 PMD_TOLERANCE = 0.002
-PROJECTED_AT_ONCE = 2048  # images that are float64 at the same time: 50 MB of CIFAR
+PROJECTED_AT_ONCE = 1024  # images that are float64 at the same time: 25 MB of CIFAR
 
 
 # -- noise that looks at the class only
@@ -190,7 +190,8 @@ def idn_pmd(logits, labels, rate, noise_type, generator) -> tuple[torch.Tensor, 
     if abs(int(wrong[number]) / n - rate) > max(PMD_TOLERANCE, 0.5 / n):
         raise InputError(
             f"idn_pmd of type {noise_type} cannot make {rate:.1%} of these labels wrong: with the factor from 0 to "
-            f"infinity it makes {int(wrong.min()) / n:.1%} to {int(wrong.max()) / n:.1%}"
+            f"infinity it makes {int(wrong.min()) / n:.1%} to {int(wrong.max()) / n:.1%} (less if its model is trained "
+            "for more epochs)"
         )
     edges = torch.cat([torch.zeros(1, dtype=torch.float64), step[falling], step[falling][-1:] * 2])
     factor = float((edges[number] + edges[number + 1]) / 2)

@@ -405,12 +405,25 @@ def test_a_file_may_hold_just_the_labels_of_a_subset(tens, tmp_path):
     assert torch.equal(corrupt(subset, kind, None, 0).given_labels, given)
 
 
-def test_saved_labels_are_a_label_file_too(tens, tmp_path):
-    noisy = corrupt(tens, "idn_xia", 0.4, 0)
-    noisy.save(tmp_path / "labels.npz")
-    again = corrupt(tens, f"file:{tmp_path / 'labels.npz'}", None, 0)
-    assert torch.equal(again.given_labels, noisy.given_labels) and again.rate == noisy.rate
-    assert torch.equal(NoisyLabels.load(tmp_path / "labels.npz").given_labels, noisy.given_labels)
+def test_saved_labels_are_a_label_file_too_and_keep_all_that_they_know(tens, make_dataset, tmp_path):
+    for kind, options in (("idn_xia", {}), ("open_set", {"source": make_dataset(200, 5, seed=1)})):
+        noisy = corrupt(tens, kind, 0.4, 0, **options)
+        noisy.save(tmp_path / "labels.npz")
+        again = corrupt(tens, f"file:{tmp_path / 'labels.npz'}", None, 0)
+        assert torch.equal(again.given_labels, noisy.given_labels) and again.rate == noisy.rate
+        assert torch.equal(again.open_set, noisy.open_set)
+        assert torch.equal(again.shown(tens).train_images, noisy.shown(tens).train_images)
+        assert (again.flip_prob is None) == (noisy.flip_prob is None)
+        assert noisy.identity in again.identity and str(tmp_path) not in again.identity
+
+
+def test_saved_labels_of_other_images_are_refused(tens, make_dataset, tmp_path):
+    corrupt(make_dataset(400, 10, seed=1), "symmetric", 0.4, 0).save(tmp_path / "other.npz")
+    assert "true labels disagree" in file_error(tens, f"file:{tmp_path / 'other.npz'}")
+    corrupt(tens.subset(100), "symmetric", 0.4, 0).save(tmp_path / "short.npz")
+    assert "has 100 labels, digits has 400" in file_error(tens, f"file:{tmp_path / 'short.npz'}")
+    corrupt(make_dataset(400, 12, seed=1), "symmetric", 0.4, 0).save(tmp_path / "more.npz")
+    assert "must lie in [0, 10)" in file_error(tens, f"file:{tmp_path / 'more.npz'}")
 
 
 def test_the_file_s_content_is_part_of_the_identity_but_its_folder_is_not(tens, tmp_path):

@@ -16,7 +16,7 @@ from PIL import Image, ImageFile
 from nlcore import InputError, folders
 from nlcore.folders import ANIMAL10N_CLASSES, FOLDER_DATASETS, load_folder_dataset
 
-WIDTH, HEIGHT = 10, 12  # of the images made here
+WIDTH, HEIGHT = 10, 14  # of the images made here
 STREAMED = 2_000, 20_000  # images of the small and of the large folder whose memory is compared
 FEW_BYTES = 40e6
 

@@ -203,38 +203,37 @@ def _from_file(dataset: Dataset, path: Path, key: str | None, kind: str, name: s
     file = read_label_file(path, key)
     check_labels(file.given_labels, len(file.given_labels), dataset.num_classes, str(path))
     position, rows = _positions(file, dataset, path)
-    given = file.given_labels[position]
-    shown = dataset if rows is None else dataset.rows(rows)
-    true = shown.train_labels
+    true = dataset.train_labels if rows is None else dataset.train_labels[rows]
     if file.true_labels is not None:
-        _check_order(file.true_labels[position], shown, path)
-    words = f"{kind} {Path(path).name} {file.key} sha256={file.digest} of {name}".replace("  ", " ")
-    return NoisyLabels.measured(given, true, dataset.num_classes, words, rows=rows)
+        _check_order(file.true_labels[position], dataset, rows, path)
+    words = f"{kind} {path.name} {file.key} sha256={file.digest} of {name}".replace("  ", " ")
+    return NoisyLabels.measured(file.given_labels[position], true, dataset.num_classes, words, rows=rows)
 
 
 def _saved(dataset: Dataset, path: Path) -> NoisyLabels:
     """Labels that `NoisyLabels.save` wrote, with all that they know, checked against the dataset."""
     noisy = NoisyLabels.load(path)
-    rows = torch.arange(len(dataset.train_labels)) if noisy.rows is None else noisy.rows
-    if len(noisy.given_labels) != len(rows) or not bool((rows < len(dataset.train_labels)).all()):
-        count = len(noisy.given_labels)
-        raise InputError(f"{path} has {count} labels, {dataset.name} has {len(dataset.train_labels)} training images")
-    check_labels(noisy.given_labels, len(rows), dataset.num_classes, str(path))
+    size, images = len(noisy.given_labels), len(dataset.train_labels)
+    fits = size == images if noisy.rows is None else size == len(noisy.rows) and bool((noisy.rows < images).all())
+    if not fits:
+        raise InputError(f"{path} has {size} labels, {dataset.name} has {images} training images")
+    check_labels(noisy.given_labels, size, dataset.num_classes, str(path))
     if noisy.true_labels is not None:
-        shown = dataset.rows(rows)
-        _check_order(torch.where(noisy.true_labels == NO_CLASS, shown.train_labels, noisy.true_labels), shown, path)
+        _check_order(noisy.true_labels, dataset, noisy.rows, path)
     return replace(noisy, identity=f"{noisy.identity}, saved as {path.name}")
 
 
-def _check_order(true: torch.Tensor, dataset: Dataset, path: Path) -> None:
-    """Raise an `InputError` unless a file's true labels (n,) are those of the dataset's images."""
-    differ = (true != dataset.train_labels).nonzero().flatten()
+def _check_order(true: torch.Tensor, dataset: Dataset, rows: torch.Tensor | None, path: Path) -> None:
+    """Raise an `InputError` unless a file's true labels (n,) are those of the images `rows` (n,), None = all."""
+    rows = torch.arange(len(true)) if rows is None else rows
+    expected = dataset.train_labels[rows]
+    differ = ((true != expected) & (true != NO_CLASS)).nonzero().flatten()
     if len(differ):
         at = int(differ[0])
         raise InputError(
             f"{path}: true labels disagree with {dataset.name} at {len(differ)} of {len(true)} images (image "
-            f"{int(dataset.train_index[at])}: {int(true[at])}, not {int(dataset.train_labels[at])}); another order or "
-            "another dataset?"
+            f"{int(dataset.train_index[rows[at]])}: {int(true[at])}, not {int(expected[at])}); another order or another "
+            "dataset?"
         )
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import truncnorm
 
-from nlcore import InputError, NoisyLabels, corrupt, load_dataset
+from nlcore import InputError, corrupt, load_dataset
 from nlcore.corruption import NOISES, split_kind
 from nlcore.datasets import CIFAR100_CLASSES, CIFAR100_SUPERCLASS
 from nlcore.noise import ASYMMETRIC_PAIRS

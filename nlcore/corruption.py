@@ -232,8 +232,8 @@ def _check_order(true: torch.Tensor, dataset: Dataset, rows: torch.Tensor | None
         at = int(differ[0])
         raise InputError(
             f"{path}: true labels disagree with {dataset.name} at {len(differ)} of {len(true)} images (image "
-            f"{int(dataset.train_index[rows[at]])}: {int(true[at])}, not {int(expected[at])}); another order or another "
-            "dataset?"
+            f"{int(dataset.train_index[rows[at]])}: {int(true[at])}, not {int(expected[at])}); in another order, "
+            "or for another dataset?"
         )
 
 

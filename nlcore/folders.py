@@ -7,6 +7,7 @@ the memory.
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +16,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from nlcore.errors import InputError, choose, first_line
 
 CHUNK = 256  # images that are decoded, and so held in memory, at once
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 WEBVISION_MINI_CLASSES = 50
 ANIMAL10N_CLASSES = tuple("cat,lynx,wolf,coyote,cheetah,jaguar,chimpanzee,orangutan,hamster,guinea pig".split(","))
 
@@ -89,7 +92,7 @@ def _list_tiny_imagenet(source: Path) -> Listing:
     wnids = sorted(wnid for _, (wnid,) in _rows(source / "wnids.txt", "wnid"))
     words = {wnid: names.split(",")[0] for _, (wnid, names) in _rows(source / "words.txt", "wnid names")}
     numbers = _numbers(wnids)
-    train = [(path, k) for wnid, k in numbers.items() for path in _files(source / "train" / wnid / "images", ".JPEG")]
+    train = [(path, k) for wnid, k in numbers.items() for path in _files(source / "train" / wnid / "images")]
     test = [
         (f"{source}/val/images/{file}", _label(wnid, numbers, place))
         for place, (file, wnid, _) in _rows(source / "val" / "val_annotations.txt", "image wnid box")
@@ -121,7 +124,7 @@ def _list_animal10n(source: Path) -> Listing:
     numbers = _numbers(range(len(ANIMAL10N_CLASSES)))
 
     def labelled(folder: str) -> list[tuple[str, int]]:
-        paths = _files(source / folder, ".jpg")
+        paths = _files(source / folder)
         return [(path, _label(os.path.basename(path).partition("_")[0], numbers, path)) for path in paths]
 
     return Listing(labelled("training"), labelled("testing"), ANIMAL10N_CLASSES)
@@ -196,9 +199,9 @@ def _rows(path: Path, layout: str, separator: str | None = None, header: int = 0
         yield f"{path}, line {number}", fields
 
 
-def _files(folder: Path, suffix: str) -> list[str]:
+def _files(folder: Path) -> list[str]:
     """Image files in a folder, sorted by name."""
-    return sorted(map(str, folder.glob(f"*{suffix}")))
+    return sorted(str(path) for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _numbers(labels) -> dict[str, int]:
@@ -253,7 +256,8 @@ def _write_images(path: Path, images: list[tuple[str, int]], size: int) -> np.nd
     # Written from front to back: the pages of a writable memory map would stay in memory.
     with open(path, "wb") as out, ThreadPoolExecutor() as pool:
         np.lib.format.write_array_header_1_0(out, header)
-        for start in range(0, len(images), CHUNK):
+        starts = range(0, len(images), CHUNK)
+        for start in tqdm(starts, f"decoding {path.stem}", unit=f"{CHUNK} images", disable=not sys.stderr.isatty()):
             files = [file for file, _ in images[start : start + CHUNK]]
             for pixels, histogram in pool.map(_decode_image, files, [size] * len(files)):
                 out.write(pixels)

@@ -53,11 +53,27 @@ def test_name_tells_other_settings_apart():
     assert cell_name(plain) == cell_name(plain.resolved())
 
 
+def test_name_is_that_of_a_file_whatever_the_noise():
+    human = TrainConfig(dataset="cifar10", noise="human:worst", method="ce")
+    assert cell_name(human) == "cifar10_human-worst_ce_tuned_60epochs_seed0"
+    files = [cell_name(TrainConfig(noise=f"file:{name}")) for name in ("a/b.pt", "a-b.pt")]
+    assert files[0] != files[1] and not set("/:") & set("".join(files))
+
+
+def test_cells_without_a_nominal_rate_are_summarised_too():
+    table = summary(pd.concat([rows([90, 92], noise="human:worst", rate=None), rows([80, 84])]))
+    assert table["n"].tolist() == [2, 2] and table["last_mean"].tolist() == [91, 82]
+
+
 def test_noise_is_parsed():
     assert parse_noise("idn_xia:0.4") == ("idn_xia", 0.4)
+    assert parse_noise("human:worst") == ("human:worst", None)
+    assert parse_noise("file:a/b:c.pt") == ("file:a/b:c.pt", None)
 
 
-@pytest.mark.parametrize("text", ["symmetric", "symmetric:", "symmetric:much", "nonsense:0.4", "0.4", ""])
+@pytest.mark.parametrize(
+    "text", ["symmetric", "symmetric:", "symmetric:much", "nonsense:0.4", "human", "file:", "0.4", ""]
+)
 def test_bad_noise_is_named(text):
     with pytest.raises(InputError, match="noise"):
         parse_noise(text)

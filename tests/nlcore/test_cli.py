@@ -106,6 +106,28 @@ def test_noise_writes_the_labels_that_corrupt_gives(tmp_path):
     assert [int(row["true_label"]) for row in rows] == noisy.true_labels.tolist()
 
 
+def test_labels_that_were_written_can_be_trained_on(tmp_path, monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["nlcore", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert end.value.code in (0, None)
+        return capsys.readouterr().out
+
+    subset = ["--subset", "300"]
+    for suffix in ("csv", "npz"):
+        labels = tmp_path / f"labels.{suffix}"
+        written = run("noise", *subset, "--noise", "idn_xia", "--rate", "0.3", "--out", labels)
+        out = tmp_path / suffix
+        run("train", *subset, "--noise", f"file:{labels}", "--method", "ce", "--epochs", "1", "--out", out)
+        result = json.loads((out / "result.json").read_text())
+        assert result["config"]["rate"] is None
+        assert f"{result['noise']['realised_rate']:.2%}" in written
+        with open(out / "samples.csv", newline="") as file:
+            index = [int(row["index"]) for row in csv.DictReader(file)]
+        assert len(index) == 300 and max(index) > 300  # rows of the whole training set
+
+
 def test_noise_never_overwrites_a_file(tmp_path, refusal):
     out = tmp_path / "noisy.csv"
     out.write_text("mine")

@@ -116,3 +116,21 @@ def test_an_override_of_the_wrong_type_names_the_parameter_and_the_type(name, va
 def test_a_whole_number_will_do_for_a_real_one_and_none_where_it_has_a_meaning():
     config = with_overrides(TrainConfig(), {"tau": 0, "per_class_from": None, "noise_options": {"include_true": False}})
     assert config.settings.tau == 0 and config.settings.per_class_from is None
+
+
+@pytest.mark.parametrize("noise", ["human:worst", "file:labels.npy", "given"])
+def test_noise_that_comes_from_a_file_has_no_nominal_rate(noise):
+    config = TrainConfig(noise=noise, rate=0.4).resolved()
+    assert config.rate is None and TrainConfig.from_dict(config.to_dict()) == config
+    assert TrainConfig(noise=noise).resolved() == config
+
+
+def test_only_clothing1m_draws_balanced_epochs_unless_asked():
+    assert TrainConfig(dataset="clothing1m").resolved().balanced_images == 32_000
+    assert TrainConfig(dataset="cifar10").resolved().balanced_images == 0
+    assert TrainConfig(dataset="clothing1m", balanced_images=0).resolved().balanced_images == 0
+
+
+def test_noise_in_words_is_a_part_of_a_file_name():
+    assert TrainConfig(noise="symmetric", rate=0.5).noise_words() == "symmetric_0.5"
+    assert TrainConfig(noise="human:worst").resolved().noise_words() == "human-worst"

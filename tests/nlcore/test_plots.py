@@ -1,4 +1,5 @@
 import matplotlib
+import pandas as pd
 import pytest
 import torch
 
@@ -36,3 +37,13 @@ def test_a_figure_of_empty_rows_is_drawn(make_dataset):
     images = make_dataset().train_images[:0]
     figure = plots.image_rows({"first": images, "second": images})
     assert [len(ax.images) for ax in figure.axes] == [0, 0]
+
+
+def test_accuracies_stand_by_noise_also_where_there_is_no_nominal_rate():
+    runs = [("symmetric", 0.4, "ce", 80.0), ("symmetric", 0.4, "tssd", 90.0), ("human:worst", None, "ce", 70.0)]
+    frame = pd.DataFrame(runs, columns=["noise", "rate", "method", "last"])
+    _, ax = plt.subplots()
+    plots.accuracy_by_noise(ax, frame)
+    assert {text.get_text() for text in ax.get_xticklabels()} == {"symmetric\n40 %", "human:worst"}
+    heights = sorted(float(y) for line in ax.lines for y in line.get_ydata())
+    assert heights == [70.0, 80.0, 90.0]

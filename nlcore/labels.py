@@ -57,7 +57,7 @@ class NoisyLabels:
 
     @property
     def open_set(self) -> torch.Tensor:
-        """Which samples show none of the classes: (N,) bool."""
+        """The samples that show none of the classes, as an (N,) bool tensor."""
         flagged = torch.zeros(len(self.given_labels), dtype=torch.bool)
         if self.outside_rows is not None:
             flagged[self.outside_rows] = True

@@ -1,7 +1,8 @@
 """What a network thinks of the training images when it learns their TRUE labels: the source of model-made noise.
 
 `idn_pmd` and `idn_seal` flip the labels that such a network doubts. Training it takes as long as a short run, so its
-predictions are kept beside the data and read back by every later call with the same data, seed, length and code.
+predictions are kept beside the data, one file for each dataset, size, seed and length. A later call reads them back,
+unless anything else has changed that they depend on.
 """
 
 import hashlib
@@ -47,11 +48,12 @@ def clean_predictions(dataset: Dataset, seed: int, epochs: int) -> CleanPredicti
     Our choice: the `tuned` training of `ce` (average weights, cosine schedule). PLC and SEAL use larger networks.
     """
     config = TrainConfig(dataset=dataset.name, noise="given", method="ce", seed=seed, epochs=epochs).resolved()
-    path = data_root() / "clean_models" / f"{dataset.name}_{_digest(dataset, config)}.npz"
-    predictions = _stored(path, len(dataset.train_labels))
+    name = f"{dataset.name}_{len(dataset.train_labels)}_{epochs}epochs_seed{seed}.npz"
+    path, digest = data_root() / "clean_models" / name, _digest(dataset, config)
+    predictions = _stored(path, digest)
     if predictions is None:
         predictions = _trained(dataset, config)
-        _keep(path, predictions)
+        _keep(path, digest, predictions)
     return predictions
 
 
@@ -82,19 +84,21 @@ def _digest(dataset: Dataset, config: TrainConfig) -> str:
     return digest.hexdigest()[:12]
 
 
-def _stored(path: Path, n: int) -> CleanPredictions | None:
-    """The predictions in a file of `_keep`; None if it is missing or damaged."""
+def _stored(path: Path, digest: str) -> CleanPredictions | None:
+    """The predictions in a file of `_keep`; None if it is missing, damaged or of something else."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            predictions = CleanPredictions(**{name: torch.from_numpy(archive[name]) for name in archive.files})
-        return predictions if all(len(tensor) == n for tensor in vars(predictions).values()) else None
+            arrays = {name: archive[name] for name in archive.files}
+        if str(arrays.pop("digest")) != digest:
+            return None
+        return CleanPredictions(**{name: torch.from_numpy(array) for name, array in arrays.items()})
     except Exception:  # a damaged archive shows itself in many ways, and all mean: train again
         return None
 
 
-def _keep(path: Path, predictions: CleanPredictions) -> None:
+def _keep(path: Path, digest: str, predictions: CleanPredictions) -> None:
     content = io.BytesIO()
-    np.savez(content, **{name: tensor.numpy() for name, tensor in vars(predictions).items()})
+    np.savez(content, digest=digest, **{name: tensor.numpy() for name, tensor in vars(predictions).items()})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content.getvalue())

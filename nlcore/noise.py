@@ -2,8 +2,7 @@
 
 Definitions follow the official code of each model's authors. Some hide a trap that the book shows: `symmetric` redraws
 over ALL classes by default (the DivideMix convention), so that a rate of 0.5 flips 45 % of ten classes' labels; the
-noise of `idn_xia` depends on the scale of the pixels; the one projection of `idn_shared` makes
-a class a sink.
+noise of `idn_xia` depends on how the pixels were scaled; the one projection of `idn_shared` makes a class a sink.
 
 Nothing here draws from a global random state. `nlcore.corruption.corrupt` chooses a model by its name.
 """
@@ -90,7 +89,8 @@ def idn_xia_probabilities(images, labels, num_classes, rate, generator, scaling=
     image to class scores; P[i] = q_i softmax(x_i W with the true class left out), P[i, true] = 1 - q_i.
 
     `scaling` is the image that is projected: `raw` pixels 0..255 (Xia, CORES, CAL), `unit` 0..1, or `normalised` by
-    `statistics`, the mean and standard deviation per channel. Raw pixels make the softmax almost one-hot.
+    `statistics`, the mean and standard deviation per channel. Pixels that are all positive make the images of a class
+    alike, so that most of them share one favourite wrong class; centred ones do not.
     """
     groups = [(labels == c).nonzero().flatten() for c in range(num_classes)]
     return _projected(images, labels, num_classes, rate, generator, scaling, statistics, groups)
@@ -124,9 +124,12 @@ def _projected(images, labels, num_classes, rate, generator, scaling, statistics
 def draw(probabilities: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """One class per row of (N, K) probabilities, by inverting the cumulative distribution: (N,) int64."""
     uniform = torch.rand(len(probabilities), 1, generator=generator, dtype=torch.float64)
-    cumulative = probabilities.cumsum(1)
-    # Scaling by the last column keeps rounding from drawing a class past the end.
-    return (cumulative <= uniform * cumulative[:, -1:]).sum(1).clamp(max=probabilities.shape[1] - 1)
+    drawn = torch.empty(len(probabilities), dtype=torch.int64)
+    for rows in torch.arange(len(probabilities)).split(PROJECTED_AT_ONCE):
+        cumulative = probabilities[rows].cumsum(1)
+        # Scaling by the last column keeps rounding from drawing a class past the end.
+        drawn[rows] = (cumulative <= uniform[rows] * cumulative[:, -1:]).sum(1).clamp(max=probabilities.shape[1] - 1)
+    return drawn
 
 
 def _truncated_normal(n: int, rate: float, generator: torch.Generator) -> torch.Tensor:

@@ -87,7 +87,8 @@ def two_sample_auc(
 
     A classifier two-sample test in the spirit of the CIFAR-N paper (Wei et al. 2022); the form is ours. Each wrong
     label is one case: true class, given label and, unless None, `features` (N, d) of its image. Half of the images
-    teach gradient-boosted trees, the other half are asked. 0.5 means that the noises cannot be told apart.
+    teach gradient-boosted trees, the other half are asked. 0.5 means that the noises cannot be told apart; NaN that
+    there are too few wrong labels to ask.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -102,6 +103,8 @@ def two_sample_auc(
         origin.append(torch.full((len(wrong),), number))
         teach.append(seen[wrong])
     cases, origin, teach = torch.cat(cases), torch.cat(origin), torch.cat(teach)
+    if len(origin[teach].unique()) < 2:
+        return float("nan")
     model = HistGradientBoostingClassifier(max_iter=100, categorical_features=[0, 1], random_state=0)
     model.fit(cases[teach].numpy(), origin[teach].numpy())
     score = torch.from_numpy(model.predict_proba(cases[~teach].numpy())[:, 1])

@@ -46,16 +46,23 @@ def test_other_seeds_lengths_images_and_labels_have_predictions_of_their_own(dig
     assert len(trainings) == 4
 
 
-@pytest.mark.parametrize("damage", ["cut", "shape"])
-def test_a_damaged_file_is_made_again(digits, trainings, tmp_path, damage):
+@pytest.mark.parametrize("damage", ["cut", "other"])
+def test_a_file_that_is_damaged_or_of_something_else_is_made_again(digits, trainings, tmp_path, damage):
     first = clean_predictions(digits, seed=0, epochs=1)
     (path,) = (tmp_path / "clean_models").iterdir()
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:100])
     else:
-        np.savez(path, **dict.fromkeys(("logits", "features", "mean_probs"), np.zeros((3, 3))))
+        np.savez(path, digest="another", **dict.fromkeys(("logits", "features", "mean_probs"), np.zeros((3, 3))))
     assert torch.equal(clean_predictions(digits, seed=0, epochs=1).logits, first.logits)
     assert len(trainings) == 2
+
+
+def test_new_code_replaces_the_predictions_of_the_old(digits, trainings, tmp_path, monkeypatch):
+    clean_predictions(digits, seed=0, epochs=1)
+    monkeypatch.setattr(clean_model, "code_version", lambda: "new")
+    clean_predictions(digits, seed=0, epochs=1)
+    assert len(trainings) == 2 and len(list((tmp_path / "clean_models").iterdir())) == 1
 
 
 def test_without_a_place_to_keep_them_predictions_are_made_every_time(digits, trainings, tmp_path, monkeypatch, caplog):

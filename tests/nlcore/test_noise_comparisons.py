@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -102,3 +104,8 @@ def test_other_confusions_are_told_apart_without_features(make_dataset, rng):
     dataset = make_dataset(4000, 10)
     pair, uniform = corrupt(dataset, "pairflip", 0.4, 0), corrupt(dataset, "symmetric", 0.4, 0)
     assert two_sample_auc(pair, uniform, None, rng) > 0.9
+
+
+def test_without_wrong_labels_there_is_nothing_to_tell(make_dataset, rng):
+    clean = corrupt(make_dataset(), "symmetric", 0.0, 0)
+    assert math.isnan(two_sample_auc(clean, twin(clean, rng), None, rng))

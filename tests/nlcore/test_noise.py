@@ -67,19 +67,17 @@ def test_many_images_are_projected_in_parts_with_the_same_result(make_dataset, m
     torch.testing.assert_close(parts, whole, atol=1e-12, rtol=0)
 
 
+def at_forty_per_cent(probabilities, dataset, scaling):
+    """What a projection model gives a dataset of ten classes, (N, 10)."""
+    generator, statistics = torch.Generator().manual_seed(0), dataset.channel_statistics()
+    return probabilities(dataset.train_images, dataset.train_labels, 10, 0.4, generator, scaling, statistics)
+
+
 def test_idn_xia_on_raw_pixels_sends_each_image_to_almost_one_class_only(make_dataset):
     dataset = make_dataset(300, 10)
     top_share = {}
     for scaling in ("raw", "normalised"):
-        p = idn_xia_probabilities(
-            dataset.train_images,
-            dataset.train_labels,
-            10,
-            0.4,
-            torch.Generator().manual_seed(0),
-            scaling,
-            dataset.channel_statistics(),
-        )
+        p = at_forty_per_cent(idn_xia_probabilities, dataset, scaling)
         wrong = p.scatter(1, dataset.train_labels[:, None], 0)
         top_share[scaling] = float((wrong.amax(1) / wrong.sum(1)).mean())
     assert top_share["raw"] > 0.95 > 0.8 > top_share["normalised"]
@@ -91,15 +89,7 @@ def test_one_projection_makes_one_class_a_sink_on_raw_pixels_only(make_dataset):
     dataset.train_images[:, :, :, :2] = 255
     largest = {}
     for scaling in ("raw", "normalised"):
-        p = idn_shared_probabilities(
-            dataset.train_images,
-            dataset.train_labels,
-            10,
-            0.4,
-            torch.Generator().manual_seed(0),
-            scaling,
-            dataset.channel_statistics(),
-        )
+        p = at_forty_per_cent(idn_shared_probabilities, dataset, scaling)
         largest[scaling] = float(p.mean(0).max())
     assert largest["raw"] > 0.25 > largest["normalised"]
 

@@ -6,28 +6,36 @@ stopped, and a grid that grows by one seed runs only what is new.
 
 import hashlib
 import json
+import logging
 import multiprocessing
 import os
+import shutil
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from nlcore.config import WITHOUT_RATE, TrainConfig
 from nlcore.corruption import split_kind
-from nlcore.errors import InputError, first_line
-from nlcore.files import write_atomically
-from nlcore.results import is_current, read_results, stored_result
+from nlcore.errors import InputError, Paused, first_line
+from nlcore.files import save_file
+from nlcore.results import code_version, is_current, read_results, stored_result
 from nlcore.training import train
 
-NAMED = ("dataset", "subset", "noise", "rate", "method", "preset", "epochs", "seed")
+log = logging.getLogger(__name__)
+
+NAMED = ("dataset", "subset", "noise", "rate", "method", "preset", "networks", "budget", "epochs", "seed")
 CELL = ["dataset", "noise", "rate", "method", "preset"]
 STATISTICS = ["best", "last", "last10"]
+UNFINISHED = ".unfinished"  # checkpoints and locks of the cells that are running
 
 
 def parse_noise(text: str) -> tuple[str, float | None]:
@@ -45,13 +53,16 @@ def parse_noise(text: str) -> tuple[str, float | None]:
 
 
 def cell_name(config: TrainConfig) -> str:
-    """The name of a cell's file, without `.json`: dataset, subset, noise, rate, method, preset, epochs, seed.
+    """The name of a cell's file, without `.json`: dataset, subset, noise, rate, method, preset, networks if there are
+    two, budget if there is one, epochs, seed.
 
     A configuration that says more than these has eight hexadecimal digits appended, so that no two share a name.
     """
     config = config.resolved()
     subset = [] if config.subset is None else [f"n{config.subset}"]
-    parts = [config.dataset, *subset, config.noise_words(), config.method, config.preset]
+    networks = [] if config.networks == 1 else [f"{config.networks}networks"]
+    budget = [] if config.budget is None else [config.budget]
+    parts = [config.dataset, *subset, config.noise_words(), config.method, config.preset, *networks, *budget]
     parts += [f"{config.epochs}epochs", f"seed{config.seed}"]
     # A file's path is more than its letters.
     named = TrainConfig(**{name: getattr(config, name) for name in NAMED}).resolved()
@@ -60,20 +71,57 @@ def cell_name(config: TrainConfig) -> str:
     return "_".join(parts)
 
 
-def is_stored(config: TrainConfig, folder: str | Path) -> bool:
-    """Whether the folder holds the result of this configuration, made by the code as it is now."""
-    return is_current(stored_result(Path(folder) / f"{cell_name(config)}.json", config))
+def is_stored(config: TrainConfig, folder: str | Path, any_code: bool = False) -> bool:
+    """Whether the folder holds the result of this configuration, made by the code as it is now or by `any_code`."""
+    values = stored_result(Path(folder) / f"{cell_name(config)}.json", config)
+    return values is not None and (any_code or is_current(values))
 
 
-def run_cell(config: TrainConfig, folder: str | Path) -> Path:
-    """Run one cell, unless `is_stored`; return the path of its result, which appears whole or not at all."""
-    folder = Path(folder)
-    path = folder / f"{cell_name(config)}.json"
-    if not is_stored(config, folder):
-        result = train(config)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n")
-    return path
+def run_cell(
+    config: TrainConfig, folder: str | Path, any_code: bool = False, wait: bool = True, deadline: float | None = None
+) -> str:
+    """Run one cell unless `is_stored`. Its result appears whole or not at all.
+
+    Several processes may ask for the same cell: one runs it. A run that was stopped goes on from its last checkpoint.
+
+    Parameters
+    ----------
+    any_code : see `is_stored`.
+    wait : for another process that is running the cell.
+    deadline : `time.time()` at which to stop; the run goes on with the next call.
+
+    Returns
+    -------
+    "ran"; "kept", it was stored; or "elsewhere", another process is running it and this one did not wait.
+
+    Raises
+    ------
+    Paused : the deadline came first.
+    """
+    folder, name = Path(folder), cell_name(config)
+    path, unfinished = folder / f"{name}.json", folder / UNFINISHED
+    if is_stored(config, folder, any_code):
+        return "kept"
+    try:
+        unfinished.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(unfinished / f"{name}.lock").acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        return "elsewhere"
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
+    with lock:
+        if is_stored(config, folder, any_code):  # in the meantime
+            return "kept"
+        if path.exists():
+            log.warning("%s is damaged, or of another configuration or code: run again", path)
+        remaining = None if deadline is None else deadline - time.time()
+        if remaining is not None and remaining <= 0:
+            raise Paused("no time left to begin")
+        # Checkpoints of other code would be refused.
+        checkpoints = unfinished / f"{name}_{code_version()}"
+        save_file(path, train(config, folder=checkpoints, time_budget=remaining).to_json())
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return "ran"
 
 
 def run_grid(configs: Iterable[TrainConfig], folder: str | Path, workers: int = 1) -> pd.DataFrame:
@@ -97,36 +145,81 @@ def run_grid(configs: Iterable[TrainConfig], folder: str | Path, workers: int = 
     InputError, RuntimeError : cells that failed, by name and with the reason of each; all others have run and are kept.
         It is an InputError if each of them is.
     """
-    if workers < 1:
-        raise InputError(f"workers must be at least 1, not {workers}")
-    cells = {cell_name(config): config for config in configs}
-    if not cells:
-        raise InputError("the grid has no cell")
-    missing = {name: config for name, config in cells.items() if not is_stored(config, folder)}
-    if missing:
-        _run_all(missing, folder, min(workers, len(missing)))
+    cells = by_name(configs)
+    failed = [outcome for outcome in run_all(cells, folder, workers) if outcome.error]
+    if failed:
+        kind = InputError if all(isinstance(outcome.error, InputError) for outcome in failed) else RuntimeError
+        reasons = "; ".join(f"{outcome.name}: {first_line(outcome.error)}" for outcome in failed)
+        raise kind(f"{len(failed)} of {len(cells)} cells failed: {reasons}")
     frame = read_results(folder)
     own = frame.set_index(frame["path"].map(lambda path: str(Path(path).relative_to(folder))))
     return own.loc[[f"{name}.json" for name in cells]].reset_index(drop=True)
 
 
-def _run_all(cells: dict[str, TrainConfig], folder: str | Path, workers: int) -> None:
-    failures: dict[str, Exception] = {}
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    spawn = multiprocessing.get_context("spawn")  # a forked process cannot use an accelerator
-    pool = ProcessPoolExecutor(workers, spawn, torch.set_num_threads, (threads,))
-    try:
-        names = {pool.submit(run_cell, config, folder): name for name, config in cells.items()}
-        bar = tqdm(as_completed(names), total=len(names), unit="run", disable=not sys.stderr.isatty())
-        for finished in bar:
-            if error := finished.exception():
-                failures[names[finished]] = error
-    finally:  # an interrupted grid drops the cells that have not begun
-        pool.shutdown(cancel_futures=True)
-    if failures:
-        kind = InputError if all(isinstance(error, InputError) for error in failures.values()) else RuntimeError
-        reasons = "; ".join(f"{name}: {first_line(failures[name])}" for name in cells if name in failures)
-        raise kind(f"{len(failures)} of {len(cells)} cells failed: {reasons}")
+def by_name(configs: Iterable[TrainConfig]) -> dict[str, TrainConfig]:
+    """Cell name -> configuration, each once; an `InputError` if there is none."""
+    cells = {cell_name(config): config for config in configs}
+    if not cells:
+        raise InputError("the grid has no cell")
+    return cells
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell: "kept" or "ran", or the error that it ended with."""
+
+    name: str
+    status: str
+    error: Exception | None = None
+
+
+def run_all(
+    cells: dict[str, TrainConfig],
+    folder: str | Path,
+    workers: int,
+    any_code: bool = False,
+    deadline: float | None = None,
+    on_outcome: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Run the cells that are not stored, several at a time; each one's end is told to `on_outcome`.
+
+    A cell that another process is running is left for the end, where this one waits for it. Outcomes come in the order
+    of the cells.
+    """
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, not {workers}")
+    outcomes: dict[str, Outcome] = {}
+
+    def ended(outcome: Outcome) -> None:
+        outcomes[outcome.name] = outcome
+        if on_outcome:
+            on_outcome(outcome)
+
+    missing = []
+    for name, config in cells.items():
+        if is_stored(config, folder, any_code):
+            ended(Outcome(name, "kept"))
+        else:
+            missing.append(name)
+    if missing:
+        workers = min(workers, len(missing))
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        spawn = multiprocessing.get_context("spawn")  # a forked process cannot use an accelerator
+        pool = ProcessPoolExecutor(workers, spawn, torch.set_num_threads, (threads,))
+        bar = tqdm(total=len(missing), unit="run", disable=not sys.stderr.isatty())
+        try:
+            for wait in (False, True):
+                asked = [name for name in missing if name not in outcomes]
+                futures = {pool.submit(run_cell, cells[n], folder, any_code, wait, deadline): n for n in asked}
+                for future in as_completed(futures):
+                    error, name = future.exception(), futures[future]
+                    if error or future.result() != "elsewhere":
+                        ended(Outcome(name, "failed" if error else future.result(), error))
+                        bar.update()
+        finally:  # an interrupted grid drops the cells that have not begun
+            bar.close()
+            pool.shutdown(cancel_futures=True)
+    return [outcomes[name] for name in cells]
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:

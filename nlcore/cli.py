@@ -1,22 +1,27 @@
-"""The command line: `nlcore train` and `nlcore noise`, also as `python -m nlcore`."""
+"""The command line, also as `python -m nlcore`: `train`, `noise`, `sweep` and `table`."""
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from tqdm import tqdm
 
-from nlcore import __version__
-from nlcore.config import PRESETS, TrainConfig, with_overrides
+from nlcore import __version__, distributed
+from nlcore.benchmark import Outcome, run_all
+from nlcore.config import TrainConfig, with_overrides
 from nlcore.corruption import NOISE_NAMES, corrupt
 from nlcore.datasets import DATASETS, Dataset, load_dataset
-from nlcore.errors import DivergenceError, InputError
-from nlcore.files import write_atomically
+from nlcore.errors import DivergenceError, InputError, Paused, choose, first_line
+from nlcore.files import save_file
+from nlcore.grids import read_grid
 from nlcore.labels import NoisyLabels
 from nlcore.methods import METHODS
-from nlcore.results import check_output_folder
+from nlcore.presets import BUDGETS, PRESETS
+from nlcore.published import comparison, read_published, write_table
+from nlcore.results import check_output_folder, is_current, stored_result
 from nlcore.training import train
 
 app = typer.Typer(
@@ -33,6 +38,9 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Subset = Annotated[int | None, typer.Option("--subset", help="Use so many training images only.")]
 NoiseOptions = Annotated[
     list[str] | None, typer.Option("--noise-option", metavar="KEY=VALUE", help="E.g. include_true=false. Repeatable.")
+]
+TimeBudget = Annotated[
+    float | None, typer.Option("--time-budget", metavar="SECONDS", help="Stop after the last epoch that fits.")
 ]
 
 
@@ -51,6 +59,10 @@ def train_command(
     rate: Rate = 0.4,
     method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "tssd",
     preset: Annotated[str, typer.Option(help=f"{', '.join(PRESETS)}.")] = "tuned",
+    budget: Annotated[
+        str | None, typer.Option(help=f"{', '.join(BUDGETS)}: the papers' network; default: the dataset's recipe.")
+    ] = None,
+    networks: Annotated[int, typer.Option(help="1, or 2 that divide for each other.")] = 1,
     seed: Seed = 0,
     epochs: Annotated[
         int | None, typer.Option(help="All epochs, warm-up included; default: the dataset's recipe.")
@@ -62,8 +74,12 @@ def train_command(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any field of the config, e.g. tau=0.7. Repeatable."),
     ] = None,
+    time_budget: TimeBudget = None,
 ) -> None:
-    """Train a method on noisy labels; the last line printed is its test accuracy in per cent."""
+    """Train a method on noisy labels; the last line printed is its test accuracy in per cent.
+
+    A run that was stopped (SIGTERM, a time budget, a crash) goes on when the same command is given again.
+    """
     config = TrainConfig(
         dataset=dataset,
         noise=noise,
@@ -71,6 +87,8 @@ def train_command(
         noise_options=_pairs(noise_option),
         method=method,
         preset=preset,
+        budget=budget,
+        networks=networks,
         seed=seed,
         subset=subset,
         epochs=epochs,
@@ -79,17 +97,69 @@ def train_command(
     config = with_overrides(config, _pairs(set_)).resolved()
     data = load_dataset(dataset)
     check_output_folder(out, config)
+    if is_current(stored := stored_result(out / "result.json", config)):
+        print(f"{out} holds this run already, finished")
+        print(" ".join(f"{name} {stored[name]:.1f} " for name in ("best", "last", "last10")).rstrip())
+        return
     with tqdm(total=config.epochs, unit="epoch", disable=not sys.stderr.isatty()) as bar:
 
         def advance(epoch) -> None:
             bar.set_postfix_str(f"{epoch.row['phase']}, test accuracy {epoch.row['test_accuracy']:.1f} %")
-            bar.update()
+            bar.update(epoch.row["epoch"] - bar.n)
 
-        result = train(config, data, advance)
+        result = train(config, data, advance, out, time_budget)
+    if distributed.from_torchrun() > 0:  # the first process writes
+        return
     result.save(out)
     print(f"{result.noise['identity']}, realised rate {_per_cent(result.noise['realised_rate'])}")
     print(f"wrote {out / 'result.json'} and {out / 'samples.csv'} in {result.wall_seconds:.1f} s")
     print(result.summary())
+
+
+@app.command("sweep")
+def sweep_command(
+    grid: Annotated[Path, typer.Argument(help="YAML file of cells, such as benchmark/cpu.yml.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the results, one file a cell.")],
+    jobs: Annotated[int, typer.Option("--jobs", help="Cells at the same time.")] = 1,
+    only: Annotated[str | None, typer.Option("--only", help="The name of one cell: run no other.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="Print the names of the cells and run none.")] = False,
+    redo: Annotated[bool, typer.Option("--redo", help="Run cells again that other code has made.")] = False,
+    time_budget: TimeBudget = None,
+) -> None:
+    """Run the cells of a grid that are missing from a folder, each once, however many sweeps run at a time."""
+    cells = read_grid(grid)
+    if only is not None:
+        cells = {choose("cell", only, cells): cells[only]}
+    if show:
+        print("\n".join(cells))
+        return
+    deadline = None if time_budget is None else time.time() + time_budget
+    count = 0
+
+    def tell(outcome: Outcome) -> None:
+        nonlocal count
+        count += 1
+        reason = f": {first_line(outcome.error)}" if outcome.error else ""
+        status = "paused" if isinstance(outcome.error, Paused) else outcome.status
+        print(f"[{count}/{len(cells)}] {status} {outcome.name}{reason}", flush=True)
+
+    outcomes = run_all(cells, out, jobs, any_code=not redo, deadline=deadline, on_outcome=tell)
+    failed = [outcome for outcome in outcomes if outcome.error and not isinstance(outcome.error, Paused)]
+    if failed:
+        raise InputError(f"{len(failed)} of {len(cells)} cells failed; their lines above say why")
+    if paused := sum(outcome.error is not None for outcome in outcomes):
+        raise Paused(f"{paused} of {len(cells)} cells are not finished; the same command goes on")
+
+
+@app.command("table")
+def table_command(
+    results: Annotated[Path, typer.Argument(help="Folder of results.")],
+    published: Annotated[Path | None, typer.Option(help="CSV of published rows to set beside ours.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the table here: .csv, or .md for Markdown.")] = None,
+) -> None:
+    """Our results beside published ones: mean and deviation over seeds, number of seeds, evidence, device."""
+    table = comparison(results, None if published is None else read_published(published))
+    print(write_table(table, out))
 
 
 @app.command("noise")
@@ -120,11 +190,7 @@ def _write_csv(out: Path, data: Dataset, noisy: NoisyLabels) -> None:
     true = [""] * len(noisy.given_labels) if noisy.true_labels is None else noisy.true_labels.tolist()
     columns = zip(data.train_index.tolist(), noisy.given_labels.tolist(), true, strict=True)
     lines = ["index,given_label,true_label", *(f"{i},{given},{t}" for i, given, t in columns)]
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, "\n".join(lines) + "\n")
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror or error}") from error
+    save_file(out, "\n".join(lines) + "\n")
 
 
 def _pairs(assignments: list[str] | None) -> dict[str, Any]:
@@ -155,9 +221,16 @@ def _per_cent(rate: float | None) -> str:
 
 
 def main() -> None:
-    """Run the command line; what the user can mend is one line on standard error and exit status 2."""
+    """Run the command line.
+
+    What the user can mend is one line on standard error and exit status 2. A run that was stopped and can go on ends
+    with status 75, which job schedulers know as "try again".
+    """
     try:
         app()
+    except Paused as stopped:
+        print(f"nlcore: {stopped}", file=sys.stderr)
+        sys.exit(75)
     except (InputError, DivergenceError) as error:
         print(f"nlcore: error: {error}", file=sys.stderr)
         sys.exit(2)

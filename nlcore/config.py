@@ -11,38 +11,13 @@ from typing import Any, get_args, get_origin
 
 from nlcore.errors import InputError, choose
 from nlcore.methods import METHODS
-from nlcore.mixmatch import PAPER_SSL, SSLConfig
+from nlcore.mixmatch import SSLConfig
 from nlcore.networks import NETWORKS
+from nlcore.presets import BUDGETS, PRESETS, defaults
 
-PRESETS = ("tuned", "paper")
 WITHOUT_RATE = ("human", "file", "given")  # noise that is as large as it is
-SCHEDULES = ("cosine", "step")
+SCHEDULES = ("cosine", "step", "one_cycle")
 PRECISIONS = ("float32", "bfloat16")
-
-# What depends on the dataset. CIFAR values are the family's (DivideMix), apart from the network, which is sized for a
-# CPU; digits values are ours. `warmup` is a share of all epochs, because what counts is the number of steps.
-RECIPES: dict[str, dict[str, Any]] = {
-    "digits": {"network": "digits_cnn", "epochs": 30, "warmup": 0.3, "batch_size": 32, "learning_rate": 0.05}
-    | {"pad": 1, "flip": False, "precision": "float32", "threads": 1},
-    "cifar10": {"network": "small", "epochs": 60, "warmup": 0.3, "batch_size": 64, "learning_rate": 0.02}
-    | {"pad": 4, "flip": True, "precision": "bfloat16", "threads": 0},
-    "cifar100": {"network": "small", "epochs": 60, "warmup": 0.3, "batch_size": 64, "learning_rate": 0.02}
-    | {"pad": 4, "flip": True, "precision": "bfloat16", "threads": 0},
-}
-# As CIFAR until someone has measured better. DivideMix sees 1,000 batches of 32 balanced images an epoch of Clothing1M.
-RECIPES["clothing1m"] = RECIPES["cifar10"] | {"balanced_images": 32_000}
-
-# What the two presets mean outside a method's own config: see the notes in `TrainConfig`.
-TRAINING_PRESETS: dict[str, dict[str, Any]] = {
-    "tuned": {"ssl": SSLConfig(), "schedule": "cosine", "ema_decay": 0.99, "full_batches": True, "recalibrate": True},
-    "paper": {"ssl": PAPER_SSL, "schedule": "step", "ema_decay": 0.0, "full_batches": False, "recalibrate": False},
-}
-
-
-def ssl_preset(method: str, preset: str) -> SSLConfig:
-    """Semi-supervised training of a preset: `paper` has strong views for `tssd` and `anchor` (UNICON's way)."""
-    ssl = TRAINING_PRESETS[preset]["ssl"]
-    return replace(ssl, strong=True) if preset == "paper" and method in ("tssd", "anchor") else ssl
 
 
 @dataclass(frozen=True)
@@ -57,14 +32,24 @@ class TrainConfig:
     balanced_images : every epoch draws so many images, equally many of every given label; 0 = all images, every epoch.
     method : `ce`, `dividemix`, `tssd` or `anchor`.
     preset : `tuned` (what our experiments recommend) or `paper` (the faithful reconstruction).
+    budget : None, the dataset's recipe, sized for a CPU; `long`, the papers' network and length; `short`, the same
+        network for a fifth of it.
+    networks : 1, or 2 that divide for each other, guess together and are tested on their summed logits.
+    holdout : share of the noisy training data to set aside; the epoch with the highest accuracy on its given labels is
+        the fair choice of an epoch (`Result.fair`).
     epochs, warmup_epochs : all epochs, and those with plain cross-entropy before the first division.
-    network, batch_size, learning_rate, momentum, weight_decay : of SGD with Nesterov momentum.
-    schedule : `cosine` to zero, or `step`, divided by 10 at half time.
+    network : see `nlcore.networks`; `pretrained` starts from ImageNet weights.
+    batch_size, learning_rate, momentum, weight_decay : of SGD with Nesterov momentum.
+    schedule : `cosine` to zero, `step`, divided by 10 at half time, or `one_cycle`, up for a quarter of the time and
+        down to zero.
+    confidence_penalty : weight of the negative entropy in the warm-up loss.
+    loss_history : divide by the mean loss of so many epochs; losses are scaled to [0, 1] before.
     ema_decay : of the average weights that divide, guess and are tested; 0 = the trained weights do it themselves.
     full_batches : batches never shrink and every epoch has as many; otherwise an epoch ends in whatever is left.
     recalibrate : measure batch-norm statistics on unmixed images before dividing and testing.
     pad, flip : of random views.
     precision : `float32`, or `bfloat16` for convolutions and matrix products.
+    compile : let `torch.compile` make the student faster; takes a minute at the start and moves the last digits.
     threads : CPU threads that `train` uses; 0 leaves torch's own number. Digits take one: two threads that wait for
         each other on a busy machine are slower than one, and one adds up in the same order on every machine.
     device : `cpu`, `cuda`, or `auto`.
@@ -78,23 +63,30 @@ class TrainConfig:
     noise_options: dict[str, Any] = field(default_factory=dict)
     method: str = "tssd"
     preset: str = "tuned"
+    budget: str | None = None
+    networks: int = 1
     seed: int = 0
+    holdout: float = 0.0
     subset: int | None = None
     balanced_images: int | None = None
     epochs: int | None = None
     warmup_epochs: int | None = None
     network: str | None = None
+    pretrained: bool | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
     momentum: float = 0.9
-    weight_decay: float = 5e-4
+    weight_decay: float | None = None
     schedule: str | None = None
+    confidence_penalty: float | None = None
+    loss_history: int | None = None
     ema_decay: float | None = None
     full_batches: bool | None = None
     recalibrate: bool | None = None
     pad: int | None = None
     flip: bool | None = None
     precision: str | None = None
+    compile: bool = False
     threads: int | None = None
     device: str = "auto"
     ssl: SSLConfig | None = None
@@ -109,23 +101,24 @@ class TrainConfig:
         """
         choose("method", self.method, METHODS)
         choose("preset", self.preset, PRESETS)
-        # An own dataset, passed to `train` under a name of its own, starts from the recipe of CIFAR.
-        recipe = dict(RECIPES.get(self.dataset, RECIPES["cifar10"]))
-        warmup = recipe.pop("warmup")
-        defaults = {"balanced_images": 0} | recipe | TRAINING_PRESETS[self.preset]
-        defaults["ssl"] = ssl_preset(self.method, self.preset)
-        defaults["settings"] = METHODS[self.method].PRESETS[self.preset]
-        config = replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
+        config = replace(self, rate=None) if self.noise.partition(":")[0] in WITHOUT_RATE else self
+        values, ssl = defaults(config)
+        values |= {"ssl": ssl, "settings": METHODS[self.method].PRESETS[self.preset]}
+        warmup = values.pop("warmup")
+        if config.epochs is not None or config.warmup_epochs is not None:  # a length of one's own
+            values.pop("warmup_epochs", None)
+        config = replace(config, **{name: value for name, value in values.items() if getattr(self, name) is None})
         if config.warmup_epochs is None:
             config = replace(config, warmup_epochs=min(config.epochs - 1, round(warmup * config.epochs)))
-        if config.noise.partition(":")[0] in WITHOUT_RATE:
-            config = replace(config, rate=None)
         if config.method == "ce":  # nothing follows the warm-up
             config = replace(config, warmup_epochs=config.epochs)
         config._check()
         return config
 
     def _check(self) -> None:
+        if self.budget is not None:
+            choose("budget", self.budget, BUDGETS)
+        choose("networks", self.networks, (1, 2))
         choose("network", self.network, NETWORKS)
         choose("schedule", self.schedule, SCHEDULES)
         choose("precision", self.precision, PRECISIONS)
@@ -137,6 +130,7 @@ class TrainConfig:
                 f"{self.method} needs settings of type {expected.__name__}, not {type(self.settings).__name__}"
             )
         lows = {"epochs": 1, "batch_size": 2, "pad": 0, "seed": 0, "threads": 0, "balanced_images": 0}
+        lows |= {"loss_history": 1, "confidence_penalty": 0}
         for name, low in lows.items():
             if getattr(self, name) < low:
                 raise InputError(f"{name} must be at least {low}, not {getattr(self, name)}")
@@ -144,6 +138,10 @@ class TrainConfig:
             raise InputError(f"warmup_epochs must lie in [0, epochs): {self.warmup_epochs} of {self.epochs}")
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"ema_decay must lie in [0, 1), not {self.ema_decay}")
+        if not 0 <= self.holdout < 1:
+            raise InputError(f"holdout must lie in [0, 1), not {self.holdout}")
+        if self.loss_history > 1 and self.balanced_images:
+            raise InputError("loss_history needs the same images in every epoch: set balanced_images to 0")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate must be above 0, not {self.learning_rate}")
         if (getattr(self.settings, "meta", None) == "golden") != (getattr(self.settings, "golden", 0) > 0):
@@ -176,26 +174,27 @@ def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfi
     ------
     InputError : a name that none of the three has, or a value of the wrong type.
     """
-    preset = choose("preset", config.preset, PRESETS)
-    settings = config.settings or METHODS[choose("method", config.method, METHODS)].PRESETS[preset]
-    ssl = config.ssl or ssl_preset(config.method, preset)
-    homes = {"settings": settings, "ssl": ssl, "config": config}
+    method = choose("method", overrides.get("method", config.method), METHODS)
+    kinds = {"settings": type(METHODS[method].PRESETS["tuned"]), "ssl": SSLConfig, "config": TrainConfig}
+    homes = {home: {f.name: f.type for f in fields(kind)} for home, kind in kinds.items()}
     changes: dict[str, dict[str, Any]] = {home: {} for home in homes}
     for name, value in overrides.items():
-        home = next((h for h, owner in homes.items() if name in {f.name for f in fields(owner)}), None)
+        home = next((home for home in homes if name in homes[home]), None)
         if home is None or name in ("ssl", "settings"):
-            valid = sorted({f.name for owner in homes.values() for f in fields(owner)} - {"ssl", "settings"})
+            valid = sorted({name for names in homes.values() for name in names} - {"ssl", "settings"})
             raise InputError(f"unknown parameter {name!r}; choose one of: {', '.join(valid)}")
-        expected = next(f.type for f in fields(homes[home]) if f.name == name)
-        if not _is_a(value, expected):
-            words = getattr(expected, "__name__", None) if isinstance(expected, type) else str(expected)
+        kind = homes[home][name]
+        if not _is_a(value, kind):
+            words = getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)
             raise InputError(f"{name} must be of type {words}, not {value!r}")
         changes[home][name] = value
+    config = replace(config, **changes["config"])
     if changes["settings"]:
-        changes["config"]["settings"] = replace(settings, **changes["settings"])
+        settings = config.settings or METHODS[config.method].PRESETS[choose("preset", config.preset, PRESETS)]
+        config = replace(config, settings=replace(settings, **changes["settings"]))
     if changes["ssl"]:
-        changes["config"]["ssl"] = replace(ssl, **changes["ssl"])
-    return replace(config, **changes["config"])
+        config = replace(config, ssl=replace(config.ssl or defaults(config)[1], **changes["ssl"]))
+    return config
 
 
 def _is_a(value: Any, annotation: Any) -> bool:

@@ -1,7 +1,9 @@
 """The loop around the methods: warm up, then look, divide and train, epoch by epoch.
 
 `run` is the loop as a generator, so that a notebook can stop at any epoch and look at everything; `nlcore.train` runs
-it to its end and keeps the result. Everything that changes during a run is in one `State`.
+it to its end and keeps the result. With two networks each trains on the division of the other (DivideMix).
+
+Nothing in a training step asks the device for a number, so a GPU never waits for the host.
 """
 
 import logging
@@ -9,87 +11,38 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
-from nlcore.augment import normalise, strong_views, weak_views
+from nlcore import distributed
+from nlcore.augment import normalise, weak_views
 from nlcore.config import TrainConfig
 from nlcore.datasets import Dataset, balanced_sample
-from nlcore.division import Division, Snapshot
-from nlcore.errors import DivergenceError, InputError
-from nlcore.labels import NO_CLASS, NoisyLabels
+from nlcore.division import Division, Snapshot, min_max
+from nlcore.errors import DivergenceError
+from nlcore.labels import NoisyLabels
 from nlcore.methods import METHODS
 from nlcore.mixmatch import batches, mixmatch_step, rampup
-from nlcore.networks import average_weights, build_network, frozen_copy, recalibrate_batch_norm
+from nlcore.networks import average_weights, recalibrate_batch_norm
+from nlcore.randaugment import strong_views
 from nlcore.results import describe_division
+from nlcore.state import Learner, State, start
 
 log = logging.getLogger(__name__)
 
 OBSERVE_BATCH = 1000
 RECALIBRATION_IMAGES = 2000
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Images (N, C, H, W) uint8, given and true labels (N,) or None, and their rows in the whole training set (N,)."""
-
-    images: torch.Tensor
-    given_labels: torch.Tensor
-    true_labels: torch.Tensor | None
-    index: torch.Tensor
-
-    def take(self, rows: torch.Tensor) -> "Samples":
-        """Those of some rows (n,)."""
-        if len(rows) == len(self.index):  # everything: a memory map must not be copied into memory
-            return self
-        true = None if self.true_labels is None else self.true_labels[rows]
-        return Samples(self.images[rows], self.given_labels[rows], true, self.index[rows])
-
-
-@dataclass
-class State:
-    """All that a run is at one moment.
-
-    `index` (N,) maps the rows that are trained on to rows of the whole training set: a subset and a golden set leave
-    some out. `pool` holds all samples, on the host, where every epoch draws a balanced part of them; else None.
-    `teacher` divides, guesses and is tested; without average weights it is the student itself. `memory` belongs to the
-    method.
-    """
-
-    config: TrainConfig
-    images: torch.Tensor
-    given_labels: torch.Tensor
-    true_labels: torch.Tensor | None
-    index: torch.Tensor
-    pool: Samples | None
-    golden: tuple[torch.Tensor, torch.Tensor] | None
-    test_images: torch.Tensor
-    test_labels: torch.Tensor
-    mean: torch.Tensor
-    std: torch.Tensor
-    student: torch.nn.Module
-    teacher: torch.nn.Module
-    optimiser: torch.optim.Optimizer
-    memory: dict[str, Any]
-    generator: torch.Generator
-    rng: np.random.Generator
-    epoch: int = 0
-    step: int = 0
-
-    @property
-    def num_classes(self) -> int:
-        return self.student.classifier.out_features
+ONE_CYCLE_RISE, ONE_CYCLE_START = 0.25, 1 / 25  # share of the time on the way up, share of the peak to start from
 
 
 @dataclass(frozen=True)
 class Epoch:
     """One epoch as `run` hands it out: the state after it, its row of the history, and what it trained on.
 
-    `snapshot`, `division` and `report` are None during warm-up.
+    `snapshot`, `division` and `report` are None during warm-up; of two networks they are those of the first.
     """
 
     state: State
@@ -100,10 +53,14 @@ class Epoch:
 
 
 def run(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> Iterator[Epoch]:
-    """The loop: yields after every epoch."""
-    config = config.resolved()
-    state = start(config, dataset, noisy)
-    for number in range(config.epochs):
+    """The loop from its beginning: yields after every epoch."""
+    return epochs(start(config.resolved(), dataset, noisy))
+
+
+def epochs(state: State, done: int = 0) -> Iterator[Epoch]:
+    """The loop from a state in which `done` epochs are over: yields after every further one."""
+    config, learners = state.config, state.learners
+    for number in range(done, config.epochs):
         started = time.perf_counter()
         state.epoch = number
         rate = set_learning_rate(state)
@@ -116,80 +73,31 @@ def run(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> Iterator[E
         }
         snapshot = division = report = None
         if number < config.warmup_epochs:
-            row["train_loss"] = warmup_epoch(state)
+            losses = [warmup_epoch(state, learner) for learner in learners]
         else:
-            snapshot = observe(state)
-            division, report = divide(state, snapshot)
-            row |= describe_division(division, report, METHODS[config.method].LABELLED, state)
-            row["train_loss"] = ssl_epoch(state, division)
+            snapshots = [observe(state, learner=learner) for learner in learners]
+            divided = [divide(state, seen, learner) for seen, learner in zip(snapshots, learners, strict=True)]
+            divisions, reports = zip(*divided, strict=True)
+            row |= describe_divisions(state, divisions, reports)
+            # Each of two networks trains on the division of the other, a single one on its own.
+            losses = [ssl_epoch(state, divisions[k - 1], k) for k in range(len(learners))]
+            snapshot, division, report = snapshots[0], divisions[0], reports[0]
+        row["train_loss"] = sum(losses) / len(losses)
         if config.recalibrate:
-            recalibrate(state)
+            for learner in learners:
+                recalibrate(state, learner)
         row["test_accuracy"] = evaluate(state)
+        if state.holdout is not None:
+            row["holdout_accuracy"] = accuracy(state, *state.holdout)
         row["seconds"] = time.perf_counter() - started
         yield Epoch(state, row, snapshot, division, report)
 
 
-def start(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> State:
-    """A fresh state for a resolved configuration."""
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(automatic if config.device == "auto" else config.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("no CUDA device is available here; choose device=cpu or auto")
-    generator = torch.Generator(device).manual_seed(config.seed)
-    everything = Samples(dataset.train_images, noisy.given_labels, noisy.true_labels, dataset.train_index)
-    rows, golden_rows = _set_golden_aside(len(noisy.given_labels), config)
-    samples, golden = everything.take(rows), _golden(everything, golden_rows, device)
-    pool = samples if config.balanced_images else None
-    mean, std = dataset.channel_statistics()
-    student = build_network(config.network, dataset.train_images.shape[1], dataset.num_classes, config.seed)
-    student = student.to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.SGD(
-        student.parameters(),
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        nesterov=True,
-    )
-    return State(
-        config=config,
-        images=samples.images if pool else samples.images.to(device),
-        given_labels=samples.given_labels.to(device),
-        true_labels=None if samples.true_labels is None else samples.true_labels.to(device),
-        index=samples.index,
-        pool=pool,
-        golden=golden,
-        test_images=dataset.test_images.to(device),
-        test_labels=dataset.test_labels.to(device),
-        mean=mean.to(device),
-        std=std.to(device),
-        student=student,
-        teacher=frozen_copy(student) if config.ema_decay else student,
-        optimiser=optimiser,
-        memory={},
-        generator=generator,
-        rng=np.random.default_rng(config.seed),
-    )
-
-
-def _set_golden_aside(n: int, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows to train on and rows of the golden set, both sorted."""
-    size = getattr(config.settings, "golden", 0)
-    if size >= n:
-        raise InputError(f"a golden set of {size} leaves nothing of {n} images to train on")
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(config.seed))
-    return order[size:].sort().values, order[:size].sort().values
-
-
-def _golden(everything: Samples, rows: torch.Tensor, device) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Images and true labels of the golden set; None if it is empty."""
-    if len(rows) == 0:
-        return None
-    if everything.true_labels is None:
-        raise InputError("a golden set needs true labels, and those of this dataset are not known")
-    labels = everything.true_labels[rows]
-    if bool((labels == NO_CLASS).any()):
-        raise InputError("a golden set needs a class for every image, and open-set noise leaves some without")
-    return everything.images[rows].to(device), labels.to(device)
+def describe_divisions(state: State, divisions: tuple[Division, ...], reports: tuple[dict, ...]) -> dict[str, Any]:
+    """Each network's division in numbers, for the history; that of a second one under `second`."""
+    labelled_sets = METHODS[state.config.method].LABELLED
+    rows = [describe_division(*pair, labelled_sets, state) for pair in zip(divisions, reports, strict=True)]
+    return rows[0] if len(rows) == 1 else rows[0] | {"second": rows[1]}
 
 
 def draw_balanced(state: State) -> None:
@@ -205,64 +113,108 @@ def draw_balanced(state: State) -> None:
 def set_learning_rate(state: State) -> float:
     """Set and return this epoch's learning rate."""
     config = state.config
-    progress = state.epoch / config.epochs
-    factor = (
-        0.5 * (1 + math.cos(math.pi * progress)) if config.schedule == "cosine" else (0.1 if progress >= 0.5 else 1.0)
-    )
-    for group in state.optimiser.param_groups:
-        group["lr"] = config.learning_rate * factor
-    return config.learning_rate * factor
+    rate = config.learning_rate * learning_rate_factor(config.schedule, state.epoch / config.epochs)
+    for learner in state.learners:
+        for group in learner.optimiser.param_groups:
+            group["lr"] = rate
+    return rate
 
 
-def observe(state: State, images: torch.Tensor | None = None, labels: torch.Tensor | None = None) -> Snapshot:
-    """What the teacher sees of the training images, or of other (N, C, H, W) uint8 images with their labels."""
+def learning_rate_factor(schedule: str, progress: float) -> float:
+    """What a schedule multiplies the learning rate with when `progress`, in [0, 1), of all epochs are over."""
+    if schedule == "step":
+        return 0.1 if progress >= 0.5 else 1.0
+    if schedule == "one_cycle":
+        if progress < ONE_CYCLE_RISE:
+            return ONE_CYCLE_START + (1 - ONE_CYCLE_START) * progress / ONE_CYCLE_RISE
+        progress = (progress - ONE_CYCLE_RISE) / (1 - ONE_CYCLE_RISE)
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def observe(
+    state: State,
+    images: torch.Tensor | None = None,
+    labels: torch.Tensor | None = None,
+    learner: Learner | None = None,
+) -> Snapshot:
+    """What a teacher sees of the training images, or of other (N, C, H, W) uint8 images with their labels.
+
+    It is the first network's unless another `learner` is given.
+    """
     images = state.images if images is None else images
     labels = state.given_labels if labels is None else labels
-    state.teacher.eval()
+    teacher = (learner or state.learners[0]).teacher
+    distributed.agree(*teacher.buffers())
+    teacher.eval()
+    parts = images.split(OBSERVE_BATCH)
+    logits = torch.zeros(len(images), teacher.classifier.out_features, device=images.device)
+    features = torch.zeros(len(images), teacher.classifier.in_features, device=images.device)
     with torch.no_grad(), _precision(state):
-        parts = [state.teacher(_to_input(state, batch)) for batch in images.split(OBSERVE_BATCH)]
-    logits, features = (torch.cat(part) for part in zip(*parts, strict=True))
+        for number in distributed.mine(len(parts)):
+            rows = slice(number * OBSERVE_BATCH, number * OBSERVE_BATCH + len(parts[number]))
+            logits[rows], features[rows] = teacher(_to_input(state, parts[number]))
+    distributed.add_up(logits, features)
     losses = F.cross_entropy(logits, labels, reduction="none")
     _require_finite(losses.sum(), state)
     return Snapshot(logits, features, losses)
 
 
-def divide(state: State, snapshot: Snapshot) -> tuple[Division, dict[str, Any]]:
-    """The method's division of a snapshot of the training images, and its report."""
+def divide(state: State, snapshot: Snapshot, learner: Learner | None = None) -> tuple[Division, dict[str, Any]]:
+    """The method's division of a snapshot of the training images, and its report.
+
+    With a `loss_history` the losses are the mean of those of the last epochs, each scaled to [0, 1] (DivideMix does so
+    at 90 % noise).
+    """
+    learner, config = learner or state.learners[0], state.config
+    if config.loss_history > 1:
+        learner.past_losses = [*learner.past_losses, min_max(snapshot.losses)][-config.loss_history :]
+        snapshot = replace(snapshot, losses=torch.stack(learner.past_losses).mean(0))
     if state.golden is not None:
-        state.memory["golden"] = (observe(state, *state.golden), state.golden[1])
-    method, settings = METHODS[state.config.method], state.config.settings
-    return method.divide(snapshot, state.given_labels, state.teacher.classify, settings, state.memory, state.generator)
+        learner.memory["golden"] = (observe(state, *state.golden, learner), state.golden[1])
+    method, classify = METHODS[config.method], learner.teacher.classify
+    division, report = method.divide(
+        snapshot, state.given_labels, classify, config.settings, learner.memory, state.generator
+    )
+    distributed.agree(division.membership, division.labelled, division.target, division.weight, division.clean_prob)
+    return division, report
 
 
-def warmup_epoch(state: State) -> float:
-    """Cross-entropy on the given labels, weak views; returns the mean loss."""
-    config = state.config
+def warmup_epoch(state: State, learner: Learner | None = None) -> float:
+    """Cross-entropy on the given labels, weak views; returns the mean loss.
+
+    The confidence penalty is the negative entropy: under asymmetric noise a network is sure of wrong labels too soon.
+    """
+    learner, config = learner or state.learners[0], state.config
     rows = torch.arange(len(state.images), device=state.images.device)
     steps = _steps(len(rows), len(rows), config)
     total = torch.zeros((), device=rows.device)
+    learner.student.train()
     for batch in batches(rows, config.batch_size, steps, config.full_batches, state.generator):
+        batch = distributed.own(batch)
         if len(batch) < 2:  # batch norm needs two images
             continue
-        state.student.train()
         with _precision(state):
-            logits, _ = state.student(_to_input(state, _weak(state, state.images[batch])))
+            logits, _ = learner.trainee(_to_input(state, _weak(state, state.images[batch])))
         loss = F.cross_entropy(logits, state.given_labels[batch])
-        total += _update(state, loss)
+        if config.confidence_penalty:
+            log_probs = logits.log_softmax(1)
+            loss = loss + config.confidence_penalty * (log_probs.exp() * log_probs).sum(1).mean()
+        total += _update(state, learner, loss)
     return _mean_loss(total, steps, state)
 
 
-def ssl_epoch(state: State, division: Division) -> float:
-    """MixMatch on a division; returns the mean loss.
+def ssl_epoch(state: State, division: Division, number: int = 0) -> float:
+    """MixMatch of one network, by its number, on a division; returns the mean loss.
 
     Without any labelled sample the epoch is one of warm-up; without unlabelled ones, of MixUp on the labelled alone.
     Both are logged.
     """
-    config = state.config
+    config, learner = state.config, state.learners[number]
+    teachers = [learner.teacher] + [other.teacher for other in state.learners if other is not learner]
     labelled, unlabelled = division.labelled.nonzero().flatten(), (~division.labelled).nonzero().flatten()
     if len(labelled) == 0:
         log.warning("epoch %d: no sample is labelled; trained as in warm-up", state.epoch + 1)
-        return warmup_epoch(state)
+        return warmup_epoch(state, learner)
     if len(unlabelled) == 0:
         log.info("epoch %d: every sample is labelled; nothing is guessed", state.epoch + 1)
     lam_u = rampup(state.epoch - config.warmup_epochs, config.ssl)
@@ -280,8 +232,8 @@ def ssl_epoch(state: State, division: Division) -> float:
     )
     total = torch.zeros((), device=labelled.device)
     for own in labelled_batches:
-        others = next(unlabelled_batches, unlabelled)
-        if len(own) + len(others) < 2:
+        own, others = distributed.own(own), distributed.own(next(unlabelled_batches, unlabelled))
+        if len(own) == 0 or len(own) + len(others) < 2:
             continue
         rows = torch.cat([own, others])
         images = state.images[rows]
@@ -293,8 +245,8 @@ def ssl_epoch(state: State, division: Division) -> float:
         lam = float(state.rng.beta(config.ssl.alpha, config.ssl.alpha))
         with _precision(state):
             loss = mixmatch_step(
-                state.student,
-                state.teacher,
+                learner.trainee,
+                teachers,
                 weak,
                 learn,
                 division.target[own],
@@ -304,23 +256,29 @@ def ssl_epoch(state: State, division: Division) -> float:
                 config.ssl,
                 state.generator,
             )
-        total += _update(state, loss)
+        total += _update(state, learner, loss)
     return _mean_loss(total, steps, state)
 
 
-def recalibrate(state: State) -> None:
-    """Measure the teacher's batch-norm statistics on unmixed weak views of up to 2,000 training images."""
+def recalibrate(state: State, learner: Learner | None = None) -> None:
+    """Measure a teacher's batch-norm statistics on unmixed weak views of up to 2,000 training images."""
+    teacher = (learner or state.learners[0]).teacher
     rows = torch.randperm(len(state.images), generator=state.generator, device=state.images.device)
     # Equal batches, so that each image counts the same.
     parts = rows[:RECALIBRATION_IMAGES].chunk(max(1, min(len(rows), RECALIBRATION_IMAGES) // 500))
     with _precision(state):
-        recalibrate_batch_norm(state.teacher, (_to_input(state, _weak(state, state.images[part])) for part in parts))
+        recalibrate_batch_norm(teacher, (_to_input(state, _weak(state, state.images[part])) for part in parts))
 
 
 def evaluate(state: State) -> float:
-    """Test accuracy of the teacher, in per cent."""
-    snapshot = observe(state, state.test_images, state.test_labels)
-    return 100 * float((snapshot.logits.argmax(1) == state.test_labels).double().mean())
+    """Test accuracy in per cent."""
+    return accuracy(state, state.test_images, state.test_labels)
+
+
+def accuracy(state: State, images: torch.Tensor, labels: torch.Tensor) -> float:
+    """Share of labels (N,) that the teachers' summed logits agree with, in per cent."""
+    logits = sum(observe(state, images, labels, learner).logits for learner in state.learners)
+    return 100 * float((logits.argmax(1) == labels).double().mean())
 
 
 def _steps(labelled: int, everything: int, config: TrainConfig) -> int:
@@ -330,16 +288,16 @@ def _steps(labelled: int, everything: int, config: TrainConfig) -> int:
     return -(-labelled // config.batch_size)
 
 
-def _update(state: State, loss: torch.Tensor) -> torch.Tensor:
+def _update(state: State, learner: Learner, loss: torch.Tensor) -> torch.Tensor:
     """One optimiser step and its share in the average weights; returns the detached loss."""
-    state.optimiser.zero_grad()
+    learner.optimiser.zero_grad()
     loss.backward()
-    state.optimiser.step()
-    state.step += 1
+    learner.optimiser.step()
+    learner.step += 1
     if state.config.ema_decay:
         # A short memory at first, so that the random initial weights are soon forgotten.
-        decay = min(state.config.ema_decay, (1 + state.step) / (10 + state.step))
-        average_weights(state.teacher, state.student, decay)
+        decay = min(state.config.ema_decay, (1 + learner.step) / (10 + learner.step))
+        average_weights(learner.teacher, learner.student, decay)
     return loss.detach()
 
 

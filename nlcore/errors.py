@@ -1,4 +1,4 @@
-"""The two exceptions that are not a bug of ours: your input, and a training run that diverged."""
+"""The exceptions that are not a bug of ours: your input, a run that diverged, and a run that was stopped."""
 
 
 class InputError(ValueError):
@@ -11,6 +11,10 @@ class InputError(ValueError):
 
 class DivergenceError(RuntimeError):
     """The loss became NaN or infinite; the message says in which epoch."""
+
+
+class Paused(RuntimeError):
+    """A run stopped before its end, on SIGTERM or a time budget; its checkpoint lets the same command go on."""
 
 
 def choose(kind: str, name: str, valid) -> str:

@@ -4,6 +4,17 @@ import os
 import tempfile
 from pathlib import Path
 
+from nlcore.errors import InputError
+
+
+def save_file(path: Path, content: str | bytes) -> None:
+    """Make the folder and write the file, whole or not at all; an `InputError` of one line says why it cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a text (as UTF-8) or bytes: to a neighbour first, then renamed, so that a reader meets all or nothing.

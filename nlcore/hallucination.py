@@ -31,11 +31,15 @@ class Anchors:
 
 
 class Hallucinator(nn.Module):
-    """Two-layer MLP on two concatenated features: (B, d), (B, d) -> (B, d), non-negative like pooled ReLU features."""
+    """Two-layer MLP on two concatenated features: (B, d), (B, d) -> (B, d).
 
-    def __init__(self, dim: int):
+    `non_negative` anchors suit pooled ReLU features; those of a pre-activation network have both signs.
+    """
+
+    def __init__(self, dim: int, non_negative: bool = True):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(2 * dim, dim), nn.ReLU(), nn.Linear(dim, dim), nn.ReLU())
+        last = nn.ReLU() if non_negative else nn.Identity()
+        self.layers = nn.Sequential(nn.Linear(2 * dim, dim), nn.ReLU(), nn.Linear(dim, dim), last)
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         return self.layers(torch.cat([first, second], 1))

@@ -110,7 +110,7 @@ def batches(
 
 def mixmatch_step(
     student,
-    teacher,
+    teachers: list,
     weak_views: list[torch.Tensor],
     train_views: list[torch.Tensor],
     labels: torch.Tensor,
@@ -124,14 +124,20 @@ def mixmatch_step(
 
     `weak_views`, from which targets are made, and `train_views`, to learn from, hold the same B + U images: normalised
     (B + U, C, H, W), the B labelled ones first, whose `labels` (B,) are trusted by `weight` (B,). `lam` is the draw of
-    MixUp; the teacher guesses, the student learns.
+    MixUp; the teachers guess, the student learns. The first of the `teachers` is its own: it alone refines the labels,
+    while guesses are the mean of all (DivideMix).
     """
     num_labelled, repeat = len(labels), len(train_views)
     with torch.no_grad():
-        teacher.train()  # batch norm then uses the statistics of these unmixed images
-        probs = torch.stack([teacher(view)[0].softmax(1) for view in weak_views]).mean(0)
+        own, *others = teachers
+        own.train()  # batch norm then uses the statistics of these unmixed images
+        probs = torch.stack([own(view)[0].softmax(1) for view in weak_views]).mean(0)
         refined = refine_targets(labels, weight, probs[:num_labelled], config.temperature)
-        guessed = sharpen(probs[num_labelled:], config.temperature)
+        guesses = [probs[num_labelled:]]
+        for other in others:
+            other.eval()
+            guesses += [torch.stack([other(v[num_labelled:])[0].softmax(1) for v in weak_views]).mean(0)]
+        guessed = sharpen(torch.stack(guesses).mean(0), config.temperature)
         # All labelled rows first, whatever the number of views.
         inputs = torch.cat([v[:num_labelled] for v in train_views] + [v[num_labelled:] for v in train_views])
         targets = torch.cat([refined] * repeat + [guessed] * repeat)

@@ -1,11 +1,14 @@
 """What a run leaves behind: `result.json`, `samples.csv`, and the reader that turns many of them into a table."""
 
+import contextlib
 import csv
 import hashlib
 import io
 import json
+import logging
 import math
 import platform
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +19,12 @@ import torch
 from nlcore.config import TrainConfig
 from nlcore.division import Division, Snapshot
 from nlcore.errors import InputError
-from nlcore.files import write_atomically
+from nlcore.files import save_file
 from nlcore.labels import NoisyLabels
+
+log = logging.getLogger(__name__)
+
+STATISTICS = ("best", "last", "last10", "fair")
 
 
 @dataclass(frozen=True)
@@ -27,61 +34,88 @@ class Result:
     Attributes
     ----------
     config : resolved.
-    noise : identity, nominal and realised rate.
+    noise : identity, nominal and realised rate, and a hash of the given labels.
+    network : name, stem and number of parameters, and how many of it there are.
     history : one dict an epoch.
     best, last, last10 : test accuracy in per cent: the best epoch's (chosen on the test set, so optimistic), the last
         epoch's, and the mean of the last ten.
+    fair : test accuracy in the epoch that has the highest accuracy on the given labels of the hold-out, the first of
+        several; None without a hold-out.
+    images : number of images that were trained on.
     samples : one entry a training sample, column by column, as in `samples.csv`.
-    wall_seconds, environment : how long it took, and on what.
+    wall_seconds, peak_memory_mb, environment : how long it took, how much memory at most, and on what. Memory is that
+        of the device on a GPU, else of the whole process; None where the system does not say.
     """
 
     config: TrainConfig
     noise: dict[str, Any]
+    network: dict[str, Any]
     history: list[dict[str, Any]]
     best: float
     last: float
     last10: float
+    fair: float | None
+    images: int
     samples: dict[str, list]
     wall_seconds: float
+    peak_memory_mb: float | None
     environment: dict[str, str]
 
     @classmethod
-    def of(
-        cls, config, noisy: NoisyLabels, history, state, snapshot: Snapshot, division: Division, seconds: float
-    ) -> "Result":
+    def of(cls, state, noisy: NoisyLabels, history: list[dict], samples: dict[str, list], seconds: float) -> "Result":
         """Gather a result from a finished run's parts."""
-        accuracy = [row["test_accuracy"] for row in history]
+        config, accuracy = state.config, [row["test_accuracy"] for row in history]
+        labels = noisy.given_labels.contiguous().numpy()
         noise = {"kind": config.noise, "rate": config.rate, "realised_rate": noisy.rate, "identity": noisy.identity}
+        student = state.learners[0].student
         return cls(
             config=config,
-            noise=noise,
+            noise=noise | {"labels_sha256": hashlib.sha256(labels).hexdigest()[:12]},
+            network={
+                "name": config.network,
+                "stem": student.stem,
+                "parameters": sum(p.numel() for p in student.parameters()),
+                "count": len(state.learners),
+            },
             history=history,
             best=max(accuracy),
             last=accuracy[-1],
             last10=sum(accuracy[-10:]) / len(accuracy[-10:]),
-            samples=sample_table(state, snapshot, division),
+            fair=max(history, key=lambda row: row["holdout_accuracy"])["test_accuracy"] if config.holdout else None,
+            images=config.balanced_images or len(state.index),
+            samples=samples,
             wall_seconds=seconds,
-            environment=environment(state.images.device),
+            peak_memory_mb=peak_memory_mb(state.given_labels.device),
+            environment=environment(state.given_labels.device),
         )
 
     def summary(self) -> str:
-        """`best 97.2  last 96.9  last10 96.8`, in per cent."""
-        return f"best {self.best:.1f}  last {self.last:.1f}  last10 {self.last10:.1f}"
+        """`best 97.2  last 96.9  last10 96.8`, in per cent; with a hold-out also `fair`."""
+        words = f"best {self.best:.1f}  last {self.last:.1f}  last10 {self.last10:.1f}"
+        return words if self.fair is None else f"{words}  fair {self.fair:.1f}"
 
     def to_dict(self) -> dict[str, Any]:
         """What `result.json` holds: everything but the samples; NaN becomes null."""
         values = {
             "config": self.config.to_dict(),
             "noise": self.noise,
+            "network": self.network,
             "best": self.best,
             "last": self.last,
             "last10": self.last10,
+            "fair": self.fair,
+            "images": self.images,
             "division": {key: self.history[-1][key] for key in ("sets", "labelled") if key in self.history[-1]},
             "history": self.history,
             "wall_seconds": self.wall_seconds,
+            "peak_memory_mb": self.peak_memory_mb,
             "environment": self.environment,
         }
         return _without_nan(values)
+
+    def to_json(self) -> str:
+        """The text of `result.json`."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
     def save(self, folder: str | Path) -> None:
         """Write `samples.csv` and, last, `result.json` into a folder; each appears whole or not at all."""
@@ -91,12 +125,8 @@ class Result:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(self.samples)
         writer.writerows(zip(*self.samples.values(), strict=True))
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / "samples.csv", table.getvalue())
-            write_atomically(folder / "result.json", json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
-        except OSError as error:
-            raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
+        save_file(folder / "samples.csv", table.getvalue())
+        save_file(folder / "result.json", self.to_json())
 
 
 def check_output_folder(folder: str | Path, config: TrainConfig) -> None:
@@ -212,6 +242,27 @@ def environment(device: torch.device) -> dict[str, str]:
     }
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin to measure `peak_memory_mb` anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with contextlib.suppress(OSError):  # where there is no such file, the peak is not known either
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_mb(device: torch.device) -> float | None:
+    """Most memory in use since `reset_peak_memory`, in MB: on a GPU what torch has allocated, else the whole process
+    (Linux; elsewhere None)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e6
+
+
 def code_version() -> str:
     """Twelve hexadecimal digits that change with any source file of the package that can change a number."""
     package = Path(__file__).parent
@@ -224,28 +275,33 @@ def code_version() -> str:
 
 
 def read_results(folder: str | Path):
-    """Every `*.json` result below a folder as one row of a pandas DataFrame.
+    """Every `*.json` result below a folder as one row of a pandas DataFrame; hidden folders are left out.
 
-    Columns: dataset, subset, noise, rate, realised_rate, method, preset, seed, epochs, best, last, last10,
-    wall_seconds, device, path. A file that cannot be read is an `InputError` that names it.
+    Columns: dataset, subset, noise, rate, realised_rate, method, preset, networks, budget, network, seed, images (that
+    were trained on), epochs, holdout, best, last, last10, fair, wall_seconds, peak_memory_mb, device, code, path. A
+    file that is not a result is logged, by name, and left out.
     """
     import pandas as pd
 
     rows = []
     for path in sorted(Path(folder).rglob("*.json")):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
         try:
-            values = json.loads(path.read_text())
-            config = values["config"]
-            row = {
-                key: config[key] for key in ("dataset", "subset", "noise", "rate", "method", "preset", "seed", "epochs")
-            }
-            row["realised_rate"] = values["noise"]["realised_rate"]
-            row |= {key: values[key] for key in ("best", "last", "last10", "wall_seconds")}
-            row |= {"device": values["environment"]["device"], "path": str(path)}
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is not a result file ({type(error).__name__}: {error})") from error
-        rows.append(row)
+            rows.append(_row(json.loads(path.read_text(encoding="utf-8"))) | {"path": str(path)})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("%s is not a result file and is left out (%s: %s)", path, type(error).__name__, error)
     return pd.DataFrame(rows)
+
+
+def _row(values: dict[str, Any]) -> dict[str, Any]:
+    config, environment = values["config"], values["environment"]
+    names = ("dataset", "subset", "noise", "rate", "method", "preset", "networks", "budget", "network", "seed")
+    row = {name: config[name] for name in names}
+    row["realised_rate"] = values["noise"]["realised_rate"]
+    row |= {name: config[name] for name in ("epochs", "holdout")}
+    row |= {name: values[name] for name in ("images", *STATISTICS, "wall_seconds", "peak_memory_mb")}
+    return row | {"device": environment["device"], "code": environment["code"]}
 
 
 def _without_nan(value):

@@ -1,18 +1,30 @@
 """A configuration's run from its data to its result. What happens in an epoch is in `nlcore.engine`."""
 
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+from nlcore import checkpoint, distributed
+from nlcore.checkpoint import Progress
 from nlcore.config import TrainConfig
 from nlcore.corruption import corrupt
 from nlcore.datasets import Dataset, load_dataset
-from nlcore.engine import Epoch, cpu_threads, divide, observe, run
+from nlcore.engine import Epoch, cpu_threads, divide, epochs, observe
+from nlcore.errors import Paused
 from nlcore.labels import NoisyLabels
-from nlcore.results import Result
+from nlcore.results import Result, reset_peak_memory, sample_table
+from nlcore.state import State, start
 
 
 def train(
-    config: TrainConfig, dataset: Dataset | None = None, on_epoch: Callable[[Epoch], None] | None = None
+    config: TrainConfig,
+    dataset: Dataset | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    folder: str | Path | None = None,
+    time_budget: float | None = None,
 ) -> Result:
     """Run a configuration to its end.
 
@@ -21,27 +33,62 @@ def train(
     config : what to run.
     dataset : used instead of loading `config.dataset`.
     on_epoch : called after every epoch.
+    folder : of checkpoints, one an epoch. A run that was stopped there goes on, with the same numbers as if it had
+        not been stopped.
+    time_budget : seconds after which no further epoch begins that would not fit, judged by the one before.
 
     Raises
     ------
-    InputError : a configuration or data that cannot be run.
+    InputError : a configuration or data that cannot be run, or a checkpoint of something else.
     DivergenceError : the loss became NaN or infinite; the message says in which epoch.
+    Paused : stopped after an epoch, by the time budget or by SIGTERM (with a folder).
     """
     started = time.perf_counter()
     config = config.resolved()
-    dataset, noisy = prepare(config, dataset)
-    history, last = [], None
-    with cpu_threads(config.threads):
-        for epoch in run(config, dataset, noisy):
-            history.append(epoch.row)
-            last = epoch
+    with distributed.joined(), cpu_threads(config.threads), sigterm_asked(folder is not None) as asked:
+        dataset, noisy = prepare(config, dataset)
+        state = start(config, dataset, noisy)
+        reset_peak_memory(state.given_labels.device)
+        progress = checkpoint.restore(folder, state, noisy.identity) if folder else None
+        progress = progress or Progress([], 0.0)
+        before = progress.seconds
+        for epoch in epochs(state, done=len(progress.history)):
+            history = [*progress.history, epoch.row]
+            finished = len(history) == config.epochs
+            samples = final_samples(state, epoch) if finished else None
+            progress = Progress(history, before + time.perf_counter() - started, samples)
+            if folder and distributed.rank() == 0:
+                checkpoint.save(folder, state, noisy.identity, progress)
             if on_epoch:
                 on_epoch(epoch)
-        snapshot, division = last.snapshot, last.division
-        if division is None:  # cross-entropy never divides while it trains
-            snapshot = observe(last.state)
-            division, _ = divide(last.state, snapshot)
-        return Result.of(config, noisy, history, last.state, snapshot, division, time.perf_counter() - started)
+            used = time.perf_counter() - started
+            late = time_budget is not None and used + epoch.row["seconds"] > time_budget
+            if not finished and distributed.any_process(asked.is_set() or late):
+                raise Paused(f"stopped after epoch {len(history)} of {config.epochs}; the same command goes on")
+        return Result.of(state, noisy, progress.history, progress.samples, progress.seconds)
+
+
+def final_samples(state: State, epoch: Epoch) -> dict[str, list]:
+    """The columns of `samples.csv` after the last epoch."""
+    snapshot, division = epoch.snapshot, epoch.division
+    if division is None:  # cross-entropy never divides while it trains
+        snapshot = observe(state)
+        division, _ = divide(state, snapshot)
+    return sample_table(state, snapshot, division)
+
+
+@contextmanager
+def sigterm_asked(listen: bool) -> Iterator[threading.Event]:
+    """An event that SIGTERM sets inside the block, where Python can listen: in the main thread."""
+    asked = threading.Event()
+    if not listen or threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def prepare(config: TrainConfig, dataset: Dataset | None = None) -> tuple[Dataset, NoisyLabels]:

@@ -220,9 +220,7 @@ def make_anchors(
     else:
         if "hallucinator" not in memory:
             with seeded(int(torch.randint(2**31, (1,), generator=generator, device=generator.device))):
-                memory["hallucinator"] = Hallucinator(features.shape[1]).to(features.device)
-            memory["optimiser"] = torch.optim.Adam(memory["hallucinator"].parameters(), lr=1e-3)
-            memory["rounds"] = 0
+                memory |= new_memory(features.shape[1], bool((features >= 0).all()), features.device)
         if memory["rounds"] % config.hallucinate_every == 0:
             steps = min(config.hallucinator_steps, -(-config.anchors_per_easy * len(easy) // 256))
             train_hallucinator(
@@ -250,6 +248,25 @@ def make_anchors(
         quality["valid"] = float(valid.float().mean())
         anchors = Anchors(anchors.features[valid], anchors.labels[valid], anchors.parents[valid])
     return anchors, quality
+
+
+def new_memory(dim: int, non_negative: bool, device: torch.device) -> dict:
+    """A fresh hallucinator of features (., dim), its optimiser, and the number of divisions that it has served."""
+    hallucinator = Hallucinator(dim, non_negative).to(device)
+    optimiser = torch.optim.Adam(hallucinator.parameters(), lr=1e-3)
+    return {"hallucinator": hallucinator, "optimiser": optimiser, "rounds": 0, "non_negative": non_negative}
+
+
+def restore_memory(stored: dict, device: torch.device) -> dict:
+    """The memory of a checkpoint, in which the hallucinator and its optimiser are state dicts."""
+    if not stored:
+        return {}
+    dim = len(stored["hallucinator"]["layers.2.bias"])
+    with seeded(0):  # whatever it starts from is overwritten
+        memory = new_memory(dim, stored["non_negative"], device)
+    for name in ("hallucinator", "optimiser"):
+        memory[name].load_state_dict(stored[name])
+    return memory | {"rounds": stored["rounds"]}
 
 
 def surest(share: torch.Tensor, accepted: torch.Tensor, level: float) -> torch.Tensor:

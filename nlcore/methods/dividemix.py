@@ -1,6 +1,6 @@
-"""DivideMix with one network (Li, Socher and Hoi, ICLR 2020): a mixture on the losses, then MixMatch.
+"""DivideMix (Li, Socher and Hoi, ICLR 2020): a mixture on the losses, then MixMatch.
 
-The second network of the original, whose division the first one uses, is not part of this module.
+The original has two networks that divide for each other: `TrainConfig(networks=2)`, here as for every method.
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,165 @@
+"""Stop anywhere, go on exactly: the whole state of a run in one file, written after every epoch.
+
+A checkpoint holds every weight, optimiser, batch-norm statistic and random state, what a method remembers, and the
+history so far. It is a line with the SHA-256 of the rest, then what `torch.save` makes of plain values and tensors;
+reading it never runs code (`weights_only`). The one before is kept: when the last one is damaged, or the machine died
+while it was written, a run goes on from there and repeats one epoch.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nlcore.errors import InputError, first_line
+from nlcore.files import write_atomically
+from nlcore.methods import METHODS
+from nlcore.results import code_version
+from nlcore.state import Learner, State
+
+log = logging.getLogger(__name__)
+
+NAME, PREVIOUS = "checkpoint.pt", "checkpoint_previous.pt"
+MAGIC = b"nlcore checkpoint "
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come: rows of the history, seconds of all its parts, and, of a finished run, its samples."""
+
+    history: list[dict[str, Any]]
+    seconds: float
+    samples: dict[str, list] | None = None
+
+
+def save(folder: str | Path, state: State, noise: str, progress: Progress) -> None:
+    """Write the state after an epoch; `noise` identifies the labels.
+
+    Raises
+    ------
+    InputError : the folder cannot be written, or the disk is full. The checkpoint before is still there.
+    """
+    values = {
+        "identity": identity(state, noise),
+        "learners": [_learner_values(learner) for learner in state.learners],
+        "generator": state.generator.get_state(),
+        "rng": state.rng.bit_generator.state,
+        "history": progress.history,
+        "seconds": progress.seconds,
+        "samples": progress.samples,
+    }
+    content = io.BytesIO()
+    torch.save(values, content)
+    body = content.getvalue()
+    path = Path(folder) / NAME
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Written beside both, so that at every moment one of them is whole.
+        fresh = path.with_name(f".{NAME}.new")
+        write_atomically(fresh, MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        if path.exists():
+            os.replace(path, path.with_name(PREVIOUS))
+        os.replace(fresh, path)
+    except OSError as error:
+        raise InputError(f"cannot write a checkpoint into {folder}: {error.strerror or error}") from error
+
+
+def restore(folder: str | Path, state: State, noise: str) -> Progress | None:
+    """Bring a fresh state to where a run stopped; None where the folder has no checkpoint.
+
+    Raises
+    ------
+    InputError : the checkpoint is of another configuration, other data or other code, or no one of them is whole.
+    """
+    values, damaged = None, []
+    for name in (NAME, PREVIOUS):
+        path = Path(folder) / name
+        if path.exists():
+            try:
+                values = read(path)
+                break
+            except InputError as error:
+                damaged.append(str(error))
+    if values is None:
+        if damaged:
+            raise InputError(f"{'; '.join(damaged)}; delete the folder to begin anew")
+        return None
+    for line in damaged:
+        log.warning("%s; going on from the one before", line)
+    _check_identity(values["identity"], identity(state, noise), folder)
+    device = state.given_labels.device
+    for learner, stored in zip(state.learners, values["learners"], strict=True):
+        _restore_learner(learner, stored, state.config.method, device)
+    state.generator.set_state(values["generator"])
+    state.rng.bit_generator.state = values["rng"]
+    return Progress(values["history"], values["seconds"], values["samples"])
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The values of a checkpoint file; an `InputError` that names the file if it is not whole."""
+    try:
+        header, _, body = path.read_bytes().partition(b"\n")
+        if not header.startswith(MAGIC):
+            raise InputError(f"{path} is not a checkpoint")
+        if header.removeprefix(MAGIC).decode() != hashlib.sha256(body).hexdigest():
+            raise InputError(f"{path} is damaged: its content does not fit its checksum")
+        return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a file from elsewhere does to the reader, it is not a checkpoint
+        raise InputError(f"{path} cannot be read: {first_line(error)}") from error
+
+
+def identity(state: State, noise: str) -> dict[str, str]:
+    """What must not change between two parts of a run."""
+    labels = hashlib.sha256(state.given_labels.cpu().numpy()).hexdigest()[:12]
+    config = state.config.to_dict() | {"device": state.given_labels.device.type}
+    # A pool draws other labels every epoch.
+    noise = noise if state.pool else f"{noise}, labels {labels}"
+    return {"config": json.dumps(config, sort_keys=True), "labels": noise, "code": code_version()}
+
+
+def _check_identity(stored: dict[str, str], current: dict[str, str], folder: str | Path) -> None:
+    if stored["config"] != current["config"]:
+        old, new = json.loads(stored["config"]), json.loads(current["config"])
+        different = [name for name in new if old.get(name) != new[name]]
+        raise InputError(
+            f"{folder} holds a checkpoint of another configuration (different: {', '.join(different)}); "
+            "choose another folder"
+        )
+    if stored["labels"] != current["labels"]:
+        raise InputError(f"{folder} holds a checkpoint of other labels ({stored['labels']}); choose another folder")
+    if stored["code"] != current["code"]:
+        raise InputError(
+            f"{folder} holds a checkpoint that other code has made ({stored['code']}, now {current['code']}); "
+            "delete it to begin anew"
+        )
+
+
+def _learner_values(learner: Learner) -> dict[str, Any]:
+    memory = {name: value for name, value in learner.memory.items() if name != "golden"}  # made anew every epoch
+    return {
+        "student": learner.student.state_dict(),
+        "teacher": None if learner.teacher is learner.student else learner.teacher.state_dict(),
+        "optimiser": learner.optimiser.state_dict(),
+        "memory": {name: v.state_dict() if hasattr(v, "state_dict") else v for name, v in memory.items()},
+        "past_losses": learner.past_losses,
+        "step": learner.step,
+    }
+
+
+def _restore_learner(learner: Learner, stored: dict[str, Any], method: str, device: torch.device) -> None:
+    learner.student.load_state_dict(stored["student"])
+    if stored["teacher"] is not None:
+        learner.teacher.load_state_dict(stored["teacher"])
+    learner.optimiser.load_state_dict(stored["optimiser"])
+    rebuild = getattr(METHODS[method], "restore_memory", None)
+    learner.memory = rebuild(stored["memory"], device) if rebuild else stored["memory"]
+    learner.past_losses = [losses.to(device) for losses in stored["past_losses"]]
+    learner.step = stored["step"]

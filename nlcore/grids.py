@@ -1,0 +1,65 @@
+"""A benchmark grid: a YAML file that says which runs there shall be.
+
+settings:                       # fields of the configuration that all cells share
+  dataset: cifar10
+  subset: 10000
+cells:                          # one block or several; each is the product of its lists
+  - noise: [symmetric:0.5, human:worst]
+    method: [ce, tssd]
+    seed: [0, 1, 2]
+"""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nlcore.benchmark import by_name, parse_noise
+from nlcore.config import TrainConfig, with_overrides
+from nlcore.errors import InputError, first_line
+
+
+def read_grid(path: str | Path) -> dict[str, TrainConfig]:
+    """The cells of a grid file by name, in the order of the file.
+
+    Raises
+    ------
+    InputError : a file that cannot be read, an unknown key or a value out of range; the message names the file and the
+        block.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML: {first_line(error)}") from error
+    if not isinstance(values, dict) or not isinstance(values.get("cells"), list):
+        raise InputError(f"{path} has no list `cells`")
+    if unknown := sorted(set(values) - {"settings", "cells"}):
+        raise InputError(f"{path}: unknown key {unknown[0]!r}; a grid has settings and cells")
+    configs = []
+    for number, block in enumerate(values["cells"], 1):
+        try:
+            configs += block_configs(values.get("settings") or {}, block)
+        except InputError as error:
+            raise InputError(f"{path}, block {number} of cells: {error}") from error
+    return by_name(configs)
+
+
+def block_configs(settings: dict[str, Any], block: dict[str, Any]) -> list[TrainConfig]:
+    """The configurations of one block: every combination of its lists, the first key varying slowest."""
+    if not isinstance(settings, dict) or not isinstance(block, dict):
+        raise InputError("settings and every block of cells must be mappings")
+    lists = [values if isinstance(values, list) else [values] for values in block.values()]
+    return [cell_config(settings | dict(zip(block, chosen, strict=True))) for chosen in itertools.product(*lists)]
+
+
+def cell_config(values: dict[str, Any]) -> TrainConfig:
+    """The resolved configuration of one cell; `noise` is of the form KIND:RATE."""
+    values = dict(values)
+    if "noise" in values:
+        values["noise"], rate = parse_noise(values["noise"])
+        if rate is not None:
+            values["rate"] = rate
+    return with_overrides(TrainConfig(), values).resolved()

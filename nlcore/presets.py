@@ -1,0 +1,124 @@
+"""Hyper-parameters by budget, method, dataset, noise and rate: one table, each row with its source.
+
+A configuration fills what it leaves open from here: first the dataset's recipe, then its budget, its preset, and last
+the rows of `TABLE` that apply to it, the later ones over the earlier ones. What was run is stored in every result.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nlcore.mixmatch import PAPER_SSL, SSLConfig
+
+PRESETS = ("tuned", "paper")
+BUDGETS = ("short", "long")
+
+# What depends on the dataset, sized for a CPU. CIFAR values are the family's (DivideMix) apart from the network; digits
+# values are ours. `warmup` is a share of all epochs, because what counts is the number of steps.
+RECIPES: dict[str, dict[str, Any]] = {
+    "digits": {"network": "digits_cnn", "epochs": 30, "warmup": 0.3, "batch_size": 32, "learning_rate": 0.05}
+    | {"pad": 1, "flip": False, "precision": "float32", "threads": 1},
+    "cifar10": {"network": "small", "epochs": 60, "warmup": 0.3, "batch_size": 64, "learning_rate": 0.02}
+    | {"pad": 4, "flip": True, "precision": "bfloat16", "threads": 0},
+    "cifar100": {"network": "small", "epochs": 60, "warmup": 0.3, "batch_size": 64, "learning_rate": 0.02}
+    | {"pad": 4, "flip": True, "precision": "bfloat16", "threads": 0},
+}
+# As CIFAR until someone has measured better. DivideMix sees 1,000 batches of 32 balanced images an epoch of Clothing1M.
+RECIPES["clothing1m"] = RECIPES["cifar10"] | {"balanced_images": 32_000}
+
+# What the two presets mean outside a method's own config: see the notes in `TrainConfig`.
+TRAINING_PRESETS: dict[str, dict[str, Any]] = {
+    "tuned": {"schedule": "cosine", "ema_decay": 0.99, "full_batches": True, "recalibrate": True},
+    "paper": {"schedule": "step", "ema_decay": 0.0, "full_batches": False, "recalibrate": False},
+}
+
+SSL_METHODS = ("dividemix", "tssd", "anchor")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Values for the configurations that fit; a condition left at None fits all. `rates` is [low, high)."""
+
+    values: dict[str, Any]
+    source: str
+    budget: str | None = None
+    preset: str | None = None
+    methods: tuple[str, ...] | None = None
+    dataset: str | None = None
+    noise: str | None = None
+    rates: tuple[float, float] | None = None
+
+    def fits(self, config) -> bool:
+        """Whether a configuration meets every condition; `config.rate` None is no rate."""
+        return (
+            self.budget in (None, config.budget)
+            and self.preset in (None, config.preset)
+            and (self.methods is None or config.method in self.methods)
+            and self.dataset in (None, config.dataset)
+            and self.noise in (None, config.noise.partition(":")[0])
+            and (self.rates is None or (config.rate is not None and self.rates[0] <= config.rate < self.rates[1]))
+        )
+
+
+FAMILY = "DivideMix (ICLR 2020), section 4.2 and public code"
+UNICON = "UNICON (CVPR 2022): targets from weak views, training on strong ones"
+LAMBDA = "DivideMix: its lambda_u for each noise and rate, as the family copies it"
+OURS = "our choice"
+
+TABLE = (
+    # -- length and network of the papers' protocol
+    Row({"network": "preact_resnet18"}, FAMILY, budget="short"),
+    Row({"epochs": 60, "warmup_epochs": 10}, "our short schedule: a fifth of the papers' length", budget="short"),
+    Row({"warmup_epochs": 15}, "our short schedule: CIFAR-100 warms up longer", budget="short", dataset="cifar100"),
+    Row({"network": "preact_resnet18", "epochs": 300, "warmup_epochs": 10}, FAMILY, budget="long"),
+    Row({"warmup_epochs": 30}, FAMILY, budget="long", dataset="cifar100"),
+    Row({"learning_rate": 0.01}, "the family's Tiny-ImageNet runs (0.005 to 0.01)", dataset="tiny-imagenet"),
+    *(
+        Row(
+            {"network": "resnet50", "pretrained": True, "epochs": 80, "warmup_epochs": 1, "batch_size": 32}
+            | {"learning_rate": 0.002, "weight_decay": 1e-3},
+            "DivideMix's Clothing1M runs",
+            budget=budget,
+            dataset="clothing1m",
+        )
+        for budget in BUDGETS
+    ),
+    # The memory of the average weights in epochs, not steps: 50,000 images make five times the steps of 10,000.
+    *(Row({"ema_decay": 0.998}, OURS, budget=budget, preset="tuned") for budget in BUDGETS),
+    # -- what the noise asks for
+    Row({"confidence_penalty": 1.0}, FAMILY, methods=SSL_METHODS, noise="asymmetric"),
+    Row({"loss_history": 5}, FAMILY, methods=SSL_METHODS, rates=(0.9, 1.0)),
+    # -- semi-supervised training of the `paper` preset
+    Row({"strong": True}, UNICON, preset="paper", methods=("tssd", "anchor")),
+    Row({"lam_u": 0.0}, LAMBDA, preset="paper", dataset="cifar10", noise="symmetric", rates=(0.0, 0.35)),
+    Row({"lam_u": 25.0}, LAMBDA, preset="paper", dataset="cifar10", noise="symmetric", rates=(0.35, 0.85)),
+    Row({"lam_u": 50.0}, LAMBDA, preset="paper", dataset="cifar10", noise="symmetric", rates=(0.85, 1.0)),
+    Row({"lam_u": 0.0}, LAMBDA, preset="paper", dataset="cifar10", noise="asymmetric"),
+    Row({"lam_u": 25.0}, LAMBDA, preset="paper", dataset="cifar100", noise="symmetric", rates=(0.0, 0.35)),
+    Row({"lam_u": 150.0}, LAMBDA, preset="paper", dataset="cifar100", noise="symmetric", rates=(0.35, 1.0)),
+    Row({"lam_u": 30.0}, "the family's Tiny-ImageNet runs (30 to 50)", preset="paper", dataset="tiny-imagenet"),
+    Row({"lam_u": 0.0, "alpha": 0.5}, "DivideMix's Clothing1M runs", preset="paper", dataset="clothing1m"),
+)
+
+
+def defaults(config) -> tuple[dict[str, Any], SSLConfig]:
+    """What a configuration leaves open: values of its fields by name, and its semi-supervised training.
+
+    Two fields are not of the configuration: `warmup`, a share of all epochs, in place of `warmup_epochs` where no
+    budget is set.
+    """
+    # An own dataset, passed to `train` under a name of its own, starts from the recipe of CIFAR.
+    values = {"balanced_images": 0, "confidence_penalty": 0.0, "loss_history": 1, "weight_decay": 5e-4}
+    values |= {"pretrained": False} | RECIPES.get(config.dataset, RECIPES["cifar10"])
+    values |= TRAINING_PRESETS[config.preset]
+    ssl = {"tuned": SSLConfig(), "paper": PAPER_SSL}[config.preset]
+    for row in TABLE:
+        if row.fits(config):
+            in_ssl = {name: value for name, value in row.values.items() if hasattr(ssl, name)}
+            ssl = replace(ssl, **in_ssl)
+            values |= {name: value for name, value in row.values.items() if name not in in_ssl}
+    return values, ssl
+
+
+def sources(config) -> list[tuple[dict[str, Any], str]]:
+    """The rows that apply to a configuration, in order: their values and where these come from."""
+    return [(row.values, row.source) for row in TABLE if row.fits(config)]

@@ -1,0 +1,128 @@
+"""Our results beside published ones, in one table that says where each number comes from."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from nlcore.config import WITHOUT_RATE
+from nlcore.errors import InputError, first_line
+from nlcore.files import save_file
+from nlcore.results import STATISTICS, read_results
+
+METHOD_NAMES = {"ce": "CE", "dividemix": "DivideMix", "tssd": "TSSD", "anchor": "Anchor Hallucination"}
+PUBLISHED_COLUMNS = ["dataset", "noise", "rate", "method", "networks", "statistic", "value", "std", "evidence"]
+SETTING = ["dataset", "noise", "rate"]
+# One row of our results: runs that differ in their seed alone.
+OURS = [*SETTING, "method", "preset", "networks", "network", "images", "epochs", "holdout", "device"]
+COLUMNS = [*SETTING, "source", "method", "preset", "networks", "network", "images", "epochs", *STATISTICS, "n"]
+COLUMNS += ["device", "evidence"]
+NOT_AVAILABLE = "not available"
+
+
+def read_published(path: str | Path) -> pd.DataFrame:
+    """Published rows, one number each; `networks`, `std` may be empty.
+
+    Raises
+    ------
+    InputError : a file that cannot be read, or without one of the columns.
+    """
+    try:
+        frame = pd.read_csv(path, dtype={"networks": "Int64"})
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {first_line(error)}") from error
+    if missing := [name for name in PUBLISHED_COLUMNS if name not in frame]:
+        raise InputError(f"{path} has no column {missing[0]!r}; it needs {', '.join(PUBLISHED_COLUMNS)}")
+    return frame
+
+
+def comparison(folder: str | Path, published: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Every setting of which the folder has a result: published rows first, then ours.
+
+    Numbers are text: `94.6 ± 0.2`, `94.6` where one run or one source gives no deviation, `not available` where nobody
+    has a number. `evidence` says where a published number was read and which code made ours; one that is recalled from
+    memory says so.
+    """
+    runs = read_results(folder)
+    if runs.empty:
+        raise InputError(f"{folder} holds no result")
+    ours = runs.assign(**dict(zip(SETTING, zip(*map(_setting, runs.to_dict("records")), strict=True), strict=True)))
+    theirs = None if published is None else _with_settings(published)
+    rows = []
+    for setting, group in ours.groupby(SETTING, sort=False, dropna=False):
+        if theirs is not None:
+            same = [_same(setting, row) for row in theirs[SETTING].itertuples(index=False)]
+            rows += [_published_row(setting, row) for row in theirs[same].to_dict("records")]
+        rows += [_our_row(key, runs) for key, runs in group.groupby(OURS, sort=False, dropna=False)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def write_table(table: pd.DataFrame, path: Path | None = None) -> str:
+    """The table as Markdown; with a path it is also written there, as CSV if the name ends so."""
+    lines = [table.columns.tolist(), ["---"] * table.shape[1], *table.astype(str).values.tolist()]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    if path is not None:
+        save_file(path, table.to_csv(index=False) if path.suffix == ".csv" else text + "\n")
+    return text
+
+
+def _setting(run: dict) -> tuple[str, str, float | None]:
+    """Dataset, noise and rate under which papers speak of a run: a label file goes by its folder and its real rate."""
+    kind, _, name = run["noise"].partition(":")
+    if kind == "file":
+        return run["dataset"], f"file:{Path(name).parent.name}", round(run["realised_rate"] or 0.0, 1)
+    return run["dataset"], run["noise"], None if kind in WITHOUT_RATE else run["rate"]
+
+
+def _with_settings(published: pd.DataFrame) -> pd.DataFrame:
+    human = published["noise"].str.partition(":")[0].eq("human")
+    return published.assign(rate=published["rate"].mask(human))
+
+
+def _same(one: tuple, other: tuple) -> bool:
+    return all(a == b or (pd.isna(a) and pd.isna(b)) for a, b in zip(one, other, strict=True))
+
+
+def _published_row(setting: tuple, row: dict) -> dict[str, str]:
+    evidence = row["evidence"]
+    statistic = row["statistic"]
+    if statistic not in STATISTICS:  # shown where most sources have theirs, and said so
+        evidence, statistic = f"{evidence}; best or last not stated", "best"
+    numbers = dict.fromkeys(STATISTICS, NOT_AVAILABLE) | {statistic: _number(row["value"], row["std"])}
+    words = {"source": "published", "method": row["method"], "preset": "", "network": "", "images": "", "epochs": ""}
+    networks = "" if pd.isna(row["networks"]) else str(row["networks"])
+    return (
+        _setting_words(setting)
+        | words
+        | {"networks": networks}
+        | numbers
+        | {"n": "", "device": ""}
+        | {"evidence": evidence}
+    )
+
+
+def _our_row(key: tuple, runs: pd.DataFrame) -> dict[str, str]:
+    values = dict(zip(OURS, key, strict=True))
+    if twice := runs["seed"][runs["seed"].duplicated()].tolist():
+        paths = ", ".join(runs["path"][runs["seed"] == twice[0]])
+        raise InputError(f"more than one run of the same cell with seed {twice[0]}: {paths}")
+    numbers = {}
+    for name in STATISTICS:
+        known = runs[name].dropna()
+        numbers[name] = _number(known.mean(), known.std()) if len(known) else NOT_AVAILABLE
+    held_out = f"; {values['holdout']:.0%} held out" if values["holdout"] else ""
+    return (
+        _setting_words(tuple(values[name] for name in SETTING))
+        | {"source": "ours", "method": METHOD_NAMES[values["method"]]}
+        | {name: str(values[name]) for name in ("preset", "networks", "network", "images", "epochs", "device")}
+        | numbers
+        | {"n": str(len(runs)), "evidence": f"code {', '.join(sorted(set(runs['code'])))}{held_out}"}
+    )
+
+
+def _setting_words(setting: tuple) -> dict[str, str]:
+    dataset, noise, rate = setting
+    return {"dataset": dataset, "noise": noise, "rate": "" if pd.isna(rate) else f"{rate:g}"}
+
+
+def _number(mean: float, std: float) -> str:
+    return f"{mean:.1f}" if pd.isna(std) else f"{mean:.1f} ± {std:.1f}"

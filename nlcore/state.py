@@ -1,0 +1,171 @@
+"""Everything that changes during a run is in one `State`, and `start` makes a fresh one."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from nlcore import distributed
+from nlcore.config import TrainConfig
+from nlcore.datasets import Dataset
+from nlcore.errors import InputError
+from nlcore.labels import NO_CLASS, NoisyLabels
+from nlcore.networks import Network, build_network, frozen_copy
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images (N, C, H, W) uint8, given and true labels (N,) or None, and their rows in the whole training set (N,)."""
+
+    images: torch.Tensor
+    given_labels: torch.Tensor
+    true_labels: torch.Tensor | None
+    index: torch.Tensor
+
+    def take(self, rows: torch.Tensor) -> "Samples":
+        """Those of some rows (n,)."""
+        if len(rows) == len(self.index):  # everything: a memory map must not be copied into memory
+            return self
+        true = None if self.true_labels is None else self.true_labels[rows]
+        return Samples(self.images[rows], self.given_labels[rows], true, self.index[rows])
+
+
+@dataclass
+class Learner:
+    """One network and what belongs to it alone.
+
+    `teacher` holds the average weights: it divides, guesses and is tested; without averaging it is the student itself.
+    `trainee` is the student as the training step calls it, which for several processes is wrapped. `memory` belongs to
+    the method; `past_losses` are the scaled losses (N,) of the last epochs.
+    """
+
+    student: Network
+    teacher: Network
+    trainee: torch.nn.Module
+    optimiser: torch.optim.Optimizer
+    memory: dict[str, Any] = field(default_factory=dict)
+    past_losses: list[torch.Tensor] = field(default_factory=list)
+    step: int = 0
+
+
+@dataclass
+class State:
+    """All that a run is at one moment.
+
+    `index` (N,) maps the rows that are trained on to rows of the whole training set: a subset, a hold-out and a golden
+    set leave some out. `pool` holds all samples, on the host, where every epoch draws a balanced part of them; else
+    None. `holdout` has images and given labels, `golden` images and true labels, or None.
+    """
+
+    config: TrainConfig
+    images: torch.Tensor
+    given_labels: torch.Tensor
+    true_labels: torch.Tensor | None
+    index: torch.Tensor
+    pool: Samples | None
+    holdout: tuple[torch.Tensor, torch.Tensor] | None
+    golden: tuple[torch.Tensor, torch.Tensor] | None
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+    mean: torch.Tensor
+    std: torch.Tensor
+    learners: list[Learner]
+    generator: torch.Generator
+    rng: np.random.Generator
+    epoch: int = 0
+
+    @property
+    def num_classes(self) -> int:
+        return self.student.classifier.out_features
+
+    @property
+    def student(self) -> Network:
+        """The first network."""
+        return self.learners[0].student
+
+    @property
+    def teacher(self) -> Network:
+        """The average weights of the first network."""
+        return self.learners[0].teacher
+
+
+def start(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> State:
+    """A fresh state for a resolved configuration."""
+    device = distributed.device(config.device)
+    everything = Samples(dataset.train_images, noisy.given_labels, noisy.true_labels, dataset.train_index)
+    rows, holdout_rows, golden_rows = _set_aside(len(noisy.given_labels), config)
+    samples = everything.take(rows)
+    pool = samples if config.balanced_images else None
+    mean, std = dataset.channel_statistics()
+    return State(
+        config=config,
+        images=samples.images if pool else samples.images.to(device),
+        given_labels=samples.given_labels.to(device),
+        true_labels=None if samples.true_labels is None else samples.true_labels.to(device),
+        index=samples.index,
+        pool=pool,
+        holdout=_holdout(everything, holdout_rows, device),
+        golden=_golden(everything, golden_rows, device),
+        test_images=dataset.test_images.to(device),
+        test_labels=dataset.test_labels.to(device),
+        mean=mean.to(device),
+        std=std.to(device),
+        learners=[new_learner(config, dataset, number, device) for number in range(config.networks)],
+        generator=torch.Generator(device).manual_seed(config.seed),
+        rng=np.random.default_rng(config.seed),
+    )
+
+
+def new_learner(config: TrainConfig, dataset: Dataset, number: int, device: torch.device) -> Learner:
+    """A fresh network with its optimiser. The second one differs from the first by its initial weights."""
+    channels, height, width = dataset.train_images.shape[1:]
+    # Seeds of the second network lie far from any seed that a user would choose for the first.
+    seed = config.seed + 1_000_003 * number
+    size = min(height, width)
+    student = build_network(config.network, channels, dataset.num_classes, seed, size, bool(config.pretrained))
+    student = student.to(device, memory_format=torch.channels_last)
+    teacher = frozen_copy(student) if config.ema_decay else student
+    if config.compile:
+        student.compile()
+    optimiser = torch.optim.SGD(
+        student.parameters(),
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=True,
+        fused=True,
+    )
+    return Learner(student, teacher, distributed.wrap(student), optimiser)
+
+
+def _set_aside(n: int, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows to train on, rows of the hold-out and rows of the golden set, each sorted."""
+    golden = getattr(config.settings, "golden", 0)
+    held_out = round(config.holdout * n)
+    if golden + held_out >= n:
+        kind = f"a golden set of {golden}" if golden else f"a hold-out of {held_out}"
+        raise InputError(f"{kind} leaves nothing of {n} images to train on")
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(config.seed))
+    parts = order.split([golden, held_out, n - golden - held_out])
+    golden_rows, holdout_rows, rows = (part.sort().values for part in parts)
+    return rows, holdout_rows, golden_rows
+
+
+def _holdout(everything: Samples, rows: torch.Tensor, device) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Images and given labels of the hold-out; None if it is empty."""
+    if len(rows) == 0:
+        return None
+    return everything.images[rows].to(device), everything.given_labels[rows].to(device)
+
+
+def _golden(everything: Samples, rows: torch.Tensor, device) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Images and true labels of the golden set; None if it is empty."""
+    if len(rows) == 0:
+        return None
+    if everything.true_labels is None:
+        raise InputError("a golden set needs true labels, and those of this dataset are not known")
+    labels = everything.true_labels[rows]
+    if bool((labels == NO_CLASS).any()):
+        raise InputError("a golden set needs a class for every image, and open-set noise leaves some without")
+    return everything.images[rows].to(device), labels.to(device)

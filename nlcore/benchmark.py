@@ -4,12 +4,14 @@ A cell of the grid is one run. Its result has a file of its own, so a grid that 
 stopped, and a grid that grows by one seed runs only what is new.
 """
 
+import ctypes
 import hashlib
 import json
 import logging
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 NAMED = ("dataset", "subset", "noise", "rate", "method", "preset", "networks", "budget", "epochs", "seed")
 CELL = ["dataset", "noise", "rate", "method", "preset"]
 STATISTICS = ["best", "last", "last10"]
+PR_SET_PDEATHSIG = 1  # of prctl(2): a signal for when the parent ends
 UNFINISHED = ".unfinished"  # checkpoints and locks of the cells that are running
 
 
@@ -205,7 +208,7 @@ def run_all(
         workers = min(workers, len(missing))
         threads = max(1, (os.cpu_count() or 1) // workers)
         spawn = multiprocessing.get_context("spawn")  # a forked process cannot use an accelerator
-        pool = ProcessPoolExecutor(workers, spawn, torch.set_num_threads, (threads,))
+        pool = ProcessPoolExecutor(workers, spawn, _begin_worker, (threads,))
         bar = tqdm(total=len(missing), unit="run", disable=not sys.stderr.isatty())
         try:
             for wait in (False, True):
@@ -220,6 +223,17 @@ def run_all(
             bar.close()
             pool.shutdown(cancel_futures=True)
     return [outcomes[name] for name in cells]
+
+
+def _begin_worker(threads: int) -> None:
+    """Prepare a fresh process: its threads, and that it does not outlive the one that started it.
+
+    A worker whose parent was killed would run its cell to the end, unseen. On Linux it is told instead, by SIGTERM, and
+    stops after its epoch with a checkpoint.
+    """
+    torch.set_num_threads(threads)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:

@@ -60,12 +60,9 @@ def save(folder: str | Path, state: State, noise: str, progress: Progress) -> No
     path = Path(folder) / NAME
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Written beside both, so that at every moment one of them is whole.
-        fresh = path.with_name(f".{NAME}.new")
-        write_atomically(fresh, MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         if path.exists():
-            os.replace(path, path.with_name(PREVIOUS))
-        os.replace(fresh, path)
+            os.replace(path, path.with_name(PREVIOUS))  # at every moment one of the two is whole
+        write_atomically(path, MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
     except OSError as error:
         raise InputError(f"cannot write a checkpoint into {folder}: {error.strerror or error}") from error
 
@@ -77,6 +74,8 @@ def restore(folder: str | Path, state: State, noise: str) -> Progress | None:
     ------
     InputError : the checkpoint is of another configuration, other data or other code, or no one of them is whole.
     """
+    for left in Path(folder).glob(f".{NAME}.*"):  # half-written when a run was killed
+        left.unlink(missing_ok=True)
     values, damaged = None, []
     for name in (NAME, PREVIOUS):
         path = Path(folder) / name
@@ -92,6 +91,8 @@ def restore(folder: str | Path, state: State, noise: str) -> Progress | None:
         return None
     for line in damaged:
         log.warning("%s; going on from the one before", line)
+    if damaged:  # else the next save would put it in the place of the whole one
+        (Path(folder) / NAME).unlink(missing_ok=True)
     _check_identity(values["identity"], identity(state, noise), folder)
     device = state.given_labels.device
     for learner, stored in zip(state.learners, values["learners"], strict=True):

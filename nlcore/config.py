@@ -105,7 +105,7 @@ class TrainConfig:
         values, ssl = defaults(config)
         values |= {"ssl": ssl, "settings": METHODS[self.method].PRESETS[self.preset]}
         warmup = values.pop("warmup")
-        if config.epochs is not None or config.warmup_epochs is not None:  # a length of one's own
+        if config.epochs not in (None, values["epochs"]):  # a length of one's own: the budget's warm-up does not fit it
             values.pop("warmup_epochs", None)
         config = replace(config, **{name: value for name, value in values.items() if getattr(self, name) is None})
         if config.warmup_epochs is None:
@@ -193,6 +193,7 @@ def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfi
         settings = config.settings or METHODS[config.method].PRESETS[choose("preset", config.preset, PRESETS)]
         config = replace(config, settings=replace(settings, **changes["settings"]))
     if changes["ssl"]:
+        choose("preset", config.preset, PRESETS)
         config = replace(config, ssl=replace(config.ssl or defaults(config)[1], **changes["ssl"]))
     return config
 

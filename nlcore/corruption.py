@@ -160,10 +160,20 @@ def _mixed(dataset: Dataset, rate: float, seed: int, options: dict[str, Any]) ->
     then_rate = rate if options["second_rate"] is None else options["second_rate"]
     _check_rate(then_rate)
     first = corrupt(dataset, options["first"], rate, seed, **options["first_options"])
+    if first.true_labels is None:
+        raise InputError(f"mixed noise needs true labels, and {options['first']} has none")
     shown = first.shown(dataset)
     given, _, words = _drawn(shown, first.given_labels, then, then_rate, seed + SECOND_SEED, then_options)
     identity = f"mixed: {first.identity}, then {words}"
-    return NoisyLabels.measured(given, first.true_labels, dataset.num_classes, identity, rows=first.rows)
+    return NoisyLabels.measured(
+        given,
+        first.true_labels,
+        dataset.num_classes,
+        identity,
+        rows=first.rows,
+        outside_rows=first.outside_rows,
+        outside_images=first.outside_images,
+    )
 
 
 def _open_set(dataset: Dataset, rate: float, seed: int, source: str | Dataset | None, name: str) -> NoisyLabels:

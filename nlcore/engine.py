@@ -302,8 +302,9 @@ def _update(state: State, learner: Learner, loss: torch.Tensor) -> torch.Tensor:
 
 
 def _mean_loss(total: torch.Tensor, steps: int, state: State) -> float:
+    distributed.add_up(total)
     _require_finite(total, state)
-    return float(total) / steps
+    return float(total) / (steps * distributed.size())
 
 
 def _require_finite(value: torch.Tensor, state: State) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from nlcore.datasets import Dataset
 from nlcore.errors import InputError, first_line
-from nlcore.files import write_atomically
+from nlcore.files import save_file
 
 NO_CLASS = -1  # the true label of an image that shows none of the classes
 
@@ -87,11 +87,7 @@ class NoisyLabels:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         content = io.BytesIO()
         np.savez_compressed(content, **{name: np.asarray(value) for name, value in values.items() if value is not None})
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, content.getvalue())
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        save_file(path, content.getvalue())
 
     @classmethod
     def load(cls, path: str | Path) -> "NoisyLabels":

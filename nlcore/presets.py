@@ -87,6 +87,7 @@ TABLE = (
     # -- what the noise asks for
     Row({"confidence_penalty": 1.0}, FAMILY, methods=SSL_METHODS, noise="asymmetric"),
     Row({"loss_history": 5}, FAMILY, methods=SSL_METHODS, rates=(0.9, 1.0)),
+    Row({"loss_history": 1}, "other images in every epoch have no history", dataset="clothing1m"),
     # -- semi-supervised training of the `paper` preset
     Row({"strong": True}, UNICON, preset="paper", methods=("tssd", "anchor")),
     Row({"lam_u": 0.0}, LAMBDA, preset="paper", dataset="cifar10", noise="symmetric", rates=(0.0, 0.35)),
@@ -103,8 +104,7 @@ TABLE = (
 def defaults(config) -> tuple[dict[str, Any], SSLConfig]:
     """What a configuration leaves open: values of its fields by name, and its semi-supervised training.
 
-    Two fields are not of the configuration: `warmup`, a share of all epochs, in place of `warmup_epochs` where no
-    budget is set.
+    One name is not of the configuration: `warmup`, a share of all epochs, for runs whose length no budget sets.
     """
     # An own dataset, passed to `train` under a name of its own, starts from the recipe of CIFAR.
     values = {"balanced_images": 0, "confidence_penalty": 0.0, "loss_history": 1, "weight_decay": 5e-4}

@@ -20,12 +20,28 @@ from nlcore.augment import weak_views
 OPERATIONS_PER_IMAGE = 2
 STRENGTH = 9 / 30
 
-# Both work in place of nothing: (m, C, H, W) uint8 -> the same, with one factor or threshold for all.
+
+def sharpen(images: torch.Tensor, factor: float) -> torch.Tensor:
+    """Blend images (B, C, H, W) uint8 with their smoothed selves; above 1 sharper, below 1 softer.
+
+    As torchvision does it; but its kernel comes from the host, and a GPU waits for that.
+    """
+    channels = images.shape[1]
+    kernel = torch.full((channels, 1, 3, 3), 1 / 13, device=images.device)
+    kernel[:, :, 1, 1] = 5 / 13
+    sharpened = images.float()
+    inner = sharpened[:, :, 1:-1, 1:-1]  # the border stays as it is
+    smooth = F.conv2d(sharpened, kernel, groups=channels).round()
+    inner.copy_(smooth + factor * (inner - smooth))
+    return sharpened.clamp(0, 255).to(torch.uint8)
+
+
+# (m, C, H, W) uint8 -> the same, with one factor or threshold for all.
 SIGNED = {
     "brightness": lambda images, sign: tv.adjust_brightness(images, 1 + sign * 0.9 * STRENGTH),
     "saturation": lambda images, sign: tv.adjust_saturation(images, 1 + sign * 0.9 * STRENGTH),
     "contrast": lambda images, sign: tv.adjust_contrast(images, 1 + sign * 0.9 * STRENGTH),
-    "sharpness": lambda images, sign: tv.adjust_sharpness(images, 1 + sign * 0.9 * STRENGTH),
+    "sharpness": lambda images, sign: sharpen(images, 1 + sign * 0.9 * STRENGTH),
 }
 UNSIGNED = {
     "identity": lambda images: images,
@@ -79,8 +95,9 @@ def transforms(moved: torch.Tensor, images: torch.Tensor, reach: float) -> torch
         shear_x, shear_y, translate_x, translate_y, rotate = matrix[:, number]
         size = sign * reach * STRENGTH
         shear_x[:, 0, 1] = shear_y[:, 1, 0] = 0.3 * size
-        translate_x[:, 0, 2] = int(150 / 331 * width * size)
-        translate_y[:, 1, 2] = int(150 / 331 * height * size)
+        # At least one pixel, or nothing would move in an 8 x 8 digit.
+        translate_x[:, 0, 2] = sign * max(1, int(150 / 331 * width * reach * STRENGTH))
+        translate_y[:, 1, 2] = sign * max(1, int(150 / 331 * height * reach * STRENGTH))
         angle = math.radians(30) * size
         rotate[:, 0, 0] = rotate[:, 1, 1] = math.cos(angle)
         rotate[:, 0, 1], rotate[:, 1, 0] = -math.sin(angle), math.sin(angle)

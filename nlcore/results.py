@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import hashlib
 import io
 import json
@@ -263,8 +264,12 @@ def peak_memory_mb(device: torch.device) -> float | None:
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e6
 
 
+@functools.cache
 def code_version() -> str:
-    """Twelve hexadecimal digits that change with any source file of the package that can change a number."""
+    """Twelve hexadecimal digits that change with any source file of the package that can change a number.
+
+    They are those of the first call: code that is edited while it runs is not the code that runs.
+    """
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):

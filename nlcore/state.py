@@ -93,6 +93,8 @@ class State:
 def start(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> State:
     """A fresh state for a resolved configuration."""
     device = distributed.device(config.device)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # a batch looks like the one before: the search for a kernel pays
     everything = Samples(dataset.train_images, noisy.given_labels, noisy.true_labels, dataset.train_index)
     rows, holdout_rows, golden_rows = _set_aside(len(noisy.given_labels), config)
     samples = everything.take(rows)

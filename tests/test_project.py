@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONSTRAINTS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-FOLDERS = {"nlcore", "notebooks", "book", "tests", "tools", "results"}
+FOLDERS = {"benchmark", "nlcore", "notebooks", "book", "tests", "tools", "results"}
 FILES = {"_config.yml", "_toc.yml", "environment.yml", "pyproject.toml", "constraints.txt", "Makefile"}
 DOCUMENTS = {"README.md", "LICENSE", "CITATION.cff", "CONTRIBUTING.md"}
 

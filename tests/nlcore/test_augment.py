@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nlcore.augment import normalise, strong_views, weak_views
+from nlcore.augment import normalise, weak_views
 
 
 @pytest.fixture
@@ -43,41 +43,16 @@ def test_every_crop_of_an_image_occurs(images, rng):
     assert len(seen) == 9
 
 
-@pytest.mark.parametrize("views", [weak_views, strong_views])
-def test_the_same_generator_state_gives_the_same_views_and_the_global_state_stays(
-    images, views, unchanged_global_state
-):
+def test_the_same_generator_state_gives_the_same_views_and_the_global_state_stays(images, unchanged_global_state):
     with unchanged_global_state():
-        first, again, other = (views(images, 1, True, torch.Generator().manual_seed(s)) for s in (5, 5, 6))
+        first, again, other = (weak_views(images, 1, True, torch.Generator().manual_seed(s)) for s in (5, 5, 6))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("views", [weak_views, strong_views])
-def test_the_images_themselves_are_not_changed(images, views, rng):
+def test_the_images_themselves_are_not_changed(images, rng):
     before = images.clone()
-    views(images, 1, True, rng)
+    weak_views(images, 1, True, rng)
     assert torch.equal(images, before)
-
-
-@pytest.mark.parametrize("flip", [True, False])
-def test_strong_views_are_uint8_of_the_same_shape_and_each_differs_from_its_image(images, rng, flip):
-    views = strong_views(images, 1, flip, rng)
-    assert views.dtype == torch.uint8 and views.shape == images.shape
-    assert not any(torch.equal(view, image) for view, image in zip(views, images, strict=True))
-
-
-def test_a_strong_view_of_a_white_image_has_a_hole_in_it(rng):
-    white = torch.full((50, 1, 16, 16), 255, dtype=torch.uint8)
-    black = (strong_views(white, 0, False, rng) == 0).flatten(1).float().mean(1)
-    # The square has half the width, so at most a quarter of the area and, centred in a corner, a sixteenth.
-    assert black.min() > 0.02 and black.max() < 0.6
-
-
-def test_strong_views_still_show_their_image(rng):
-    ramp = torch.arange(32).mul(8).to(torch.uint8).expand(60, 1, 32, 32)
-    views = strong_views(ramp, 0, False, rng).float().squeeze(1)
-    left, right = views[:, :, :12].mean((1, 2)), views[:, :, 20:].mean((1, 2))
-    assert (right > left).float().mean() > 0.9
 
 
 def test_normalised_training_images_have_mean_zero_and_deviation_one_per_channel(images):

@@ -79,8 +79,31 @@ def test_samples_csv_holds_one_line_a_training_sample(trained):
     assert all(0 <= float(row["clean_prob"]) <= 1 for row in rows)
 
 
-def test_nothing_but_the_two_files_is_left_behind(trained):
-    assert sorted(path.name for path in trained[1].iterdir()) == ["result.json", "samples.csv"]
+def test_nothing_but_the_result_and_the_last_two_checkpoints_is_left_behind(trained):
+    names = ["checkpoint.pt", "checkpoint_previous.pt", "result.json", "samples.csv"]
+    assert sorted(path.name for path in trained[1].iterdir()) == names
+
+
+def test_a_finished_run_is_not_run_again(trained, capsys, monkeypatch):
+    process, out = trained
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    arguments = [*TRAIN, "--rate", "0.4", "--method", "tssd", "--seed", "7", "--set", "tau=0.6", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["nlcore", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert "finished" in first and last == process.stdout.splitlines()[-1]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_run_that_its_time_budget_stops_ends_with_status_75_and_goes_on(tmp_path):
+    command = [*TRAIN, "--method", "ce", "--out", tmp_path / "run"]
+    first = nlcore(*command, "--time-budget", "0")
+    assert first.returncode == 75 and "stopped after epoch 1 of 3; the same command goes on" in first.stderr
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert nlcore(*command).returncode == 0
+    assert (tmp_path / "run" / "result.json").exists()
 
 
 def test_a_folder_with_another_run_is_refused_and_stays_as_it_was(trained, refusal):

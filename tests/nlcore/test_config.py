@@ -14,7 +14,7 @@ from nlcore.mixmatch import PAPER_SSL, SSLConfig
 def test_resolving_fills_everything_in_and_resolving_again_changes_nothing(method, preset):
     config = TrainConfig(method=method, preset=preset).resolved()
     open_fields = [name for name, value in config.to_dict().items() if value is None]
-    assert open_fields == ["subset"] and config.resolved() == config
+    assert open_fields == ["budget", "subset"] and config.resolved() == config
 
 
 def test_the_dataset_decides_network_and_lengths():
@@ -56,8 +56,10 @@ def test_a_config_survives_json(method):
     [
         ({"method": "magic"}, "'magic'.*ce, dividemix, tssd, anchor"),
         ({"preset": "best"}, "'best'.*tuned, paper"),
-        ({"network": "resnet"}, "'resnet'.*digits_cnn, small"),
-        ({"schedule": "linear"}, "'linear'.*cosine, step"),
+        ({"budget": "huge"}, "'huge'.*short, long"),
+        ({"networks": 3}, "networks 3.*1, 2"),
+        ({"network": "resnet"}, "'resnet'.*digits_cnn, small.*preact_resnet18"),
+        ({"schedule": "linear"}, "'linear'.*cosine, step, one_cycle"),
         ({"precision": "float8"}, "'float8'.*float32, bfloat16"),
         ({"device": "tpu"}, "'tpu'.*auto, cpu, cuda"),
         ({"ssl": SSLConfig(unlabelled_loss="hinge")}, "'hinge'.*squared, cross_entropy"),
@@ -69,6 +71,11 @@ def test_a_config_survives_json(method):
         ({"epochs": 5, "warmup_epochs": 5}, "warmup_epochs.*5 of 5"),
         ({"warmup_epochs": -1}, "warmup_epochs"),
         ({"ema_decay": 1.0}, "ema_decay.*1.0"),
+        ({"holdout": 1.0}, "holdout.*1.0"),
+        ({"holdout": -0.1}, "holdout.*-0.1"),
+        ({"loss_history": 0}, "loss_history must be at least 1"),
+        ({"loss_history": 2, "balanced_images": 50}, "balanced_images to 0"),
+        ({"confidence_penalty": -1.0}, "confidence_penalty must be at least 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
         ({"settings": tssd.TSSDConfig(meta="golden")}, "golden"),

@@ -258,6 +258,23 @@ def test_a_source_with_too_few_images_is_refused(make_dataset):
         corrupt(make_dataset(200), "open_set", 0.4, 0, source=make_dataset(50, 5, name="small"))
 
 
+def test_mixed_noise_on_saved_open_set_labels_keeps_the_foreign_images(make_dataset, tmp_path):
+    dataset, source = make_dataset(200, 10), make_dataset(200, 10, seed=1, name="foreign")
+    first = corrupt(dataset, "open_set", 0.2, 0, source=source)
+    first.save(tmp_path / "open.npz")
+    noisy = corrupt(dataset, "mixed", 0.3, 0, first=f"file:{tmp_path / 'open.npz'}")
+    assert torch.equal(noisy.outside_rows, first.outside_rows)
+    assert torch.equal(noisy.shown(dataset).train_images, first.shown(dataset).train_images)
+    assert not torch.equal(noisy.given_labels, first.given_labels)
+
+
+def test_mixed_noise_on_saved_labels_without_a_truth_is_refused(make_dataset, tmp_path):
+    dataset = make_dataset(200, 10)
+    corrupt(dataset, "given", None, 0).save(tmp_path / "given.npz")
+    with pytest.raises(InputError, match=r"mixed noise needs true labels, and file:.*given\.npz has none"):
+        corrupt(dataset, "mixed", 0.3, 0, first=f"file:{tmp_path / 'given.npz'}")
+
+
 @given(rate=st.floats(0.05, 0.6), second_rate=st.floats(0.05, 0.6), seed=any_seed)
 def test_mixed_noise_is_the_second_on_what_the_first_gave(make_dataset, rate, second_rate, seed):
     dataset = make_dataset(2000, 10)

@@ -1,11 +1,21 @@
+import copy
+import math
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import replace
+
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from nlcore import Dataset, DivergenceError, TrainConfig, engine, load_dataset, train
+from nlcore import Dataset, DivergenceError, InputError, TrainConfig, engine, load_dataset, train
 from nlcore.division import Division, Snapshot
-from nlcore.engine import Samples, draw_balanced, evaluate, observe, run, set_learning_rate, start
+from nlcore.engine import draw_balanced, epochs, evaluate, learning_rate_factor, observe, run, set_learning_rate
 from nlcore.methods import METHODS
+from nlcore.mixmatch import SSLConfig
 from nlcore.networks import recalibrate_batch_norm
+from nlcore.state import Samples, start
 from nlcore.training import prepare
 
 
@@ -44,7 +54,7 @@ def test_the_learning_rate_follows_its_schedule(schedule, expected):
     for epoch, rate in enumerate(expected):
         state.epoch = epoch
         assert set_learning_rate(state) == pytest.approx(rate, abs=1e-6)
-        assert state.optimiser.param_groups[0]["lr"] == pytest.approx(rate, abs=1e-6)
+        assert state.learners[0].optimiser.param_groups[0]["lr"] == pytest.approx(rate, abs=1e-6)
 
 
 def test_observing_sees_all_images_once_in_order_without_augmentation(monkeypatch):
@@ -136,8 +146,8 @@ def test_a_loss_that_becomes_nan_later_names_the_later_epoch(monkeypatch):
 
 
 def test_losses_that_are_all_equal_do_not_end_the_run(monkeypatch, caplog):
-    def indifferent(state, *rest):
-        s = observe(state, *rest)
+    def indifferent(state, *rest, **named):
+        s = observe(state, *rest, **named)
         return Snapshot(s.logits, s.features, torch.full_like(s.losses, 0.5))
 
     monkeypatch.setattr(engine, "observe", indifferent)
@@ -207,3 +217,300 @@ def test_taking_every_sample_copies_none():
     samples = Samples(torch.zeros(3, 1, 2, 2), torch.arange(3), None, torch.arange(3))
     assert samples.take(torch.arange(3)) is samples
     assert samples.take(torch.tensor([2])).index.tolist() == [2]
+
+
+# -- the learning rate
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("cosine", {0.0: 1.0, 0.25: (1 + math.sqrt(0.5)) / 2, 0.5: 0.5, 2 / 3: 0.25, 1.0: 0.0}),
+        ("step", {0.0: 1.0, 0.49: 1.0, 0.5: 0.1, 0.99: 0.1}),
+        ("one_cycle", {0.0: 0.04, 0.125: 0.52, 0.25: 1.0, 0.625: 0.5, 0.75: 0.25, 1.0: 0.0}),
+    ],
+)
+def test_the_factor_of_the_learning_rate_at_chosen_points(schedule, expected):
+    factors = {progress: learning_rate_factor(schedule, progress) for progress in expected}
+    assert factors == pytest.approx(expected, abs=1e-12)
+
+
+def test_both_networks_have_the_same_learning_rate():
+    state = fresh(networks=2, schedule="one_cycle", epochs=8, learning_rate=0.1)
+    state.epoch = 1
+    rate = set_learning_rate(state)
+    assert rate == pytest.approx(0.052)
+    assert [learner.optimiser.param_groups[0]["lr"] for learner in state.learners] == [rate, rate]
+
+
+# -- two networks
+
+
+def test_two_networks_start_from_different_weights_and_the_first_is_that_of_a_single_run():
+    one, two = fresh(), fresh(networks=2)
+    first, second = (learner.student.classifier.weight for learner in two.learners)
+    assert torch.equal(first, one.student.classifier.weight) and not torch.equal(first, second)
+    assert two.learners[1].teacher is not two.learners[0].teacher
+
+
+@pytest.mark.parametrize("method", ["dividemix", "tssd", "anchor"])
+def test_each_of_two_networks_trains_on_the_division_of_the_other(method, monkeypatch):
+    makers, trained = {}, []
+    divide, ssl_epoch = engine.divide, engine.ssl_epoch
+
+    def record_maker(state, snapshot, learner):
+        assert torch.equal(observe(state, learner=learner).logits, snapshot.logits)  # its own view of the images
+        division, report = divide(state, snapshot, learner)
+        makers[id(division)] = state.learners.index(learner), division
+        return division, report
+
+    def record_use(state, division, number):
+        trained.append((number, makers[id(division)][0]))
+        return ssl_epoch(state, division, number)
+
+    monkeypatch.setattr(engine, "divide", record_maker)
+    monkeypatch.setattr(engine, "ssl_epoch", record_use)
+    train(small(method=method, networks=2))
+    assert trained == [(0, 1), (1, 0)] * 2
+
+
+def test_a_single_network_trains_on_its_own_division(monkeypatch):
+    made, used = [], []
+    divide, ssl_epoch = engine.divide, engine.ssl_epoch
+    monkeypatch.setattr(engine, "divide", lambda *a: made.append(divide(*a)) or made[-1])
+    monkeypatch.setattr(engine, "ssl_epoch", lambda s, d, k: used.append((d, k)) or ssl_epoch(s, d, k))
+    train(small(method="dividemix"))
+    # `train` divides no more: the last division is the one that was trained on.
+    assert [number for _, number in used] == [0, 0]
+    assert [a is b for (a, _), b in zip(used, (division for division, _ in made), strict=True)] == [True, True]
+
+
+def test_guesses_come_from_both_networks_and_the_own_one_is_first(monkeypatch):
+    seen = []
+    original = engine.mixmatch_step
+
+    def record(student, teachers, *rest):
+        seen.append((student, tuple(teachers)))
+        return original(student, teachers, *rest)
+
+    monkeypatch.setattr(engine, "mixmatch_step", record)
+    state = [epoch.state for epoch in run(small(networks=2), *prepare(small(networks=2).resolved()))][-1]
+    first, second = state.learners
+    assert set(seen) == {
+        (first.student, (first.teacher, second.teacher)),
+        (second.student, (second.teacher, first.teacher)),
+    }
+
+
+def test_two_networks_are_tested_on_their_summed_logits():
+    config = small(networks=2, method="ce", epochs=2).resolved()
+    state = [epoch for epoch in run(config, *prepare(config))][-1].state
+    logits = [observe(state, state.test_images, state.test_labels, learner).logits for learner in state.learners]
+    shares = [float(((a).argmax(1) == state.test_labels).double().mean()) for a in (*logits, logits[0] + logits[1])]
+    assert evaluate(state) == pytest.approx(100 * shares[2])
+    assert len(set(shares)) == 3  # neither network's alone
+
+
+@pytest.mark.parametrize("method", ["dividemix", "tssd", "anchor"])
+def test_the_history_has_the_division_of_the_second_network_too(method):
+    history = train(small(method=method, networks=2)).history
+    assert "second" not in history[0]
+    for row in history[1:]:
+        assert tuple(row["sets"]) == tuple(row["second"]["sets"]) == METHODS[method].SETS
+        assert sum(values["size"] for values in row["second"]["sets"].values()) == 300
+        assert row["sets"] != row["second"]["sets"]
+    assert all("second" not in row for row in train(small(method=method)).history)
+
+
+def test_cross_entropy_trains_two_networks_as_well():
+    result = train(small(method="ce", networks=2))
+    assert result.network["count"] == 2 and len(result.history) == 3
+
+
+# -- hold-out
+
+
+def test_a_holdout_is_never_trained_on(monkeypatch):
+    config = small(holdout=0.2, method="dividemix").resolved()
+    dataset, noisy = prepare(config)
+    state = start(config, dataset, noisy)
+    kept = torch.isin(dataset.train_index, state.index)
+    assert int(kept.sum()) == 240 == len(state.images) and len(state.holdout[0]) == 60
+    assert torch.equal(state.images, dataset.train_images[kept])
+    assert torch.equal(state.given_labels, noisy.given_labels[kept])
+    assert torch.equal(state.holdout[0], dataset.train_images[~kept])
+    assert torch.equal(state.holdout[1], noisy.given_labels[~kept])
+    # No step of either phase sees another image than those.
+    shown, weak_views = [], engine.weak_views
+    monkeypatch.setattr(engine, "weak_views", lambda images, *rest: shown.append(images) or weak_views(images, *rest))
+    for _ in epochs(state):
+        pass
+    allowed = {row.tobytes() for row in dataset.train_images[kept].numpy()}
+    seen = {row.tobytes() for row in torch.cat(shown).numpy()}
+    assert seen == allowed and not seen & {row.tobytes() for row in state.holdout[0].numpy()} - allowed
+
+
+def test_holdout_accuracy_is_agreement_with_the_given_labels():
+    config = small(holdout=0.2, networks=2, method="ce").resolved()
+    dataset, noisy = prepare(config)
+    last = [epoch for epoch in run(config, dataset, noisy)][-1]
+    state, (images, labels) = last.state, last.state.holdout
+    logits = sum(observe(state, images, labels, learner).logits for learner in state.learners)
+    right = sum(int(row.argmax()) == label for row, label in zip(logits, labels.tolist(), strict=True))
+    assert last.row["holdout_accuracy"] == pytest.approx(100 * right / 60)
+    clean = noisy.true_labels[~torch.isin(dataset.train_index, state.index)]
+    assert not torch.equal(labels, clean)  # they are as noisy as the others
+
+
+def test_a_holdout_depends_on_the_seed_and_without_one_there_is_no_such_number():
+    first, again, other = (fresh(holdout=0.2, seed=seed).index for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert fresh().holdout is None
+    assert "holdout_accuracy" not in train(small(method="ce", epochs=1)).history[0]
+
+
+def test_a_holdout_that_leaves_nothing_is_refused():
+    with pytest.raises(InputError, match="hold-out of 300 leaves nothing of 300"):
+        train(small(holdout=0.999))
+
+
+# -- loss history
+
+
+def test_a_division_sees_the_mean_of_the_scaled_losses_of_the_last_epochs(monkeypatch):
+    seen = []
+    method = METHODS["dividemix"]
+    divide = method.divide
+    monkeypatch.setattr(method, "divide", lambda snapshot, *rest: seen.append(snapshot) or divide(snapshot, *rest))
+    state = fresh(method="dividemix", loss_history=3, networks=2)
+    made = [torch.rand(300, generator=torch.Generator().manual_seed(seed)) * (seed + 1) + seed for seed in range(5)]
+    base = observe(state)
+    for losses in made:
+        engine.divide(state, replace(base, losses=losses), state.learners[1])
+    scaled = [(losses - losses.min()) / (losses.max() - losses.min()) for losses in made]
+    for number, snapshot in enumerate(seen):
+        last = scaled[max(0, number - 2) : number + 1]
+        torch.testing.assert_close(snapshot.losses, sum(last) / len(last))
+        assert snapshot.logits is base.logits
+    assert state.learners[0].past_losses == [] and len(state.learners[1].past_losses) == 3
+
+
+def test_without_a_history_a_division_sees_the_losses_as_they_are(monkeypatch):
+    seen = []
+    method = METHODS["dividemix"]
+    divide = method.divide
+    monkeypatch.setattr(method, "divide", lambda snapshot, *rest: seen.append(snapshot) or divide(snapshot, *rest))
+    state = fresh(method="dividemix")
+    snapshot = observe(state)
+    engine.divide(state, snapshot)
+    assert seen == [snapshot] and state.learners[0].past_losses == []
+
+
+def test_a_run_keeps_the_losses_of_as_many_epochs_as_it_is_told():
+    config = small(method="dividemix", loss_history=2, epochs=5).resolved()
+    counts = [len(epoch.state.learners[0].past_losses) for epoch in run(config, *prepare(config))]
+    assert counts == [0, 1, 2, 2, 2]
+
+
+# -- confidence penalty
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.7])
+def test_the_loss_of_one_step_with_the_confidence_penalty_by_hand(weight):
+    """CE + weight * mean over the images of sum p log p; one step on everything, without random views."""
+    state = fresh(confidence_penalty=weight, batch_size=300, pad=0)
+    student = copy.deepcopy(state.student).train()
+    logits, _ = student(engine._to_input(state, state.images))
+    probs = logits.detach().double().softmax(1)
+    given = probs[torch.arange(300), state.given_labels]
+    expected = float(-given.log().mean() + weight * (probs * probs.log()).sum(1).mean())
+    assert engine.warmup_epoch(state) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_confidence_penalty_keeps_a_network_from_being_sure():
+    sure = {}
+    for weight in (0.0, 2.0):
+        config = small(method="ce", epochs=8, confidence_penalty=weight).resolved()
+        state = [epoch.state for epoch in run(config, *prepare(config))][-1]
+        sure[weight] = float(observe(state).probs.max(1).values.mean())
+    assert sure[2.0] < sure[0.0] - 0.1
+
+
+# -- a device that works on while the host prepares the next step
+
+
+class HostReads(TorchDispatchMode):
+    """Counts the operations that a GPU could only answer by making the host wait."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "item", "is_nonzero", "equal", "masked_select", "lift_fresh")
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    @contextmanager
+    def paused(self):
+        before = self.counts.copy()
+        yield
+        self.counts = before
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        booleans = name.startswith("index") and any(
+            t is not None and t.dtype == torch.bool for t in (args[1] if isinstance(args[1], list | tuple) else ())
+        )
+        if name in self.WAITING or booleans:
+            self.counts[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def half_labelled(state) -> Division:
+    ones, labelled = torch.ones(len(state.images)), torch.arange(len(state.images)) % 2 == 0
+    return Division(("in", "out"), (~labelled).long(), labelled, state.given_labels, ones, ones)
+
+
+@pytest.fixture
+def host_reads(monkeypatch):
+    """`with host_reads() as reads: ...; reads.counts`. On the CPU alone, torch's own `one_hot` looks at its labels."""
+    one_hot, modes = F.one_hot, []
+
+    def uncounted(*arguments):
+        with modes[-1].paused():
+            return one_hot(*arguments)
+
+    monkeypatch.setattr(F, "one_hot", uncounted)
+    return lambda: modes.append(HostReads()) or modes[-1]
+
+
+def test_reads_of_the_host_are_found(host_reads):
+    with host_reads() as reads:
+        values = torch.arange(3)
+        assert values[0].item() == 0 and float(values.sum()) == 3
+        assert len(values[values > 1]) == 1 and len(values.nonzero()) == 2
+    assert reads.counts == {"_local_scalar_dense": 2, "index": 1, "nonzero": 1}
+
+
+@pytest.mark.parametrize("strong", [False, True])
+@pytest.mark.parametrize("networks", [1, 2])
+def test_no_step_of_semi_supervised_training_waits_for_the_device(strong, networks, host_reads):
+    reads = {}
+    for steps in (1, 3):
+        ssl = replace(SSLConfig(), strong=strong, views=2)
+        state = fresh(ssl=ssl, batch_size=round(300 / steps), flip=strong, networks=networks)
+        state.epoch = 3
+        with host_reads() as reading:
+            engine.ssl_epoch(state, half_labelled(state))
+        assert state.learners[0].step == steps
+        reads[steps] = reading.counts
+    assert reads[1] == reads[3] and sum(reads[1].values()) > 0  # once an epoch: which samples are labelled, the loss
+
+
+def test_no_step_of_warm_up_waits_for_the_device(host_reads):
+    reads = {}
+    for steps in (1, 3):
+        state = fresh(batch_size=round(300 / steps), confidence_penalty=1.0)
+        with host_reads() as reading:
+            engine.warmup_epoch(state)
+        assert state.learners[0].step == steps
+        reads[steps] = reading.counts
+    assert reads[1] == reads[3] and sum(reads[1].values()) > 0

@@ -133,7 +133,7 @@ def test_one_step_by_hand(rng):
     view = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)
     config = SSLConfig(temperature=0.5, lam_r=0.0, unlabelled_loss="squared")
     loss = mixmatch_step(
-        student, teacher, [view], [view], torch.tensor([1]), torch.tensor([0.6]), 2.0, 1.0, config, rng
+        student, [teacher], [view], [view], torch.tensor([1]), torch.tensor([0.6]), 2.0, 1.0, config, rng
     )
     refined = 0.8**2 / (0.2**2 + 0.8**2)  # .6 onehot + .4 (.5, .5) = (.2, .8)
     guess = 0.75**2 / (0.75**2 + 0.25**2)
@@ -147,7 +147,7 @@ def test_only_the_student_gets_a_gradient_and_it_learns_from_the_train_views(rng
     weak = [torch.zeros(3, 1, 1, 1), torch.ones(3, 1, 1, 1)]
     strong = [torch.full((3, 1, 1, 1), 5.0), torch.full((3, 1, 1, 1), 5.0)]
     loss = mixmatch_step(
-        student, teacher, weak, strong, torch.tensor([0]), torch.tensor([0.5]), 1.0, 0.7, SSLConfig(views=2), rng
+        student, [teacher], weak, strong, torch.tensor([0]), torch.tensor([0.5]), 1.0, 0.7, SSLConfig(views=2), rng
     )
     loss.backward()
     assert student.table.grad is not None and teacher.table.grad is None
@@ -160,5 +160,59 @@ def test_labelled_rows_of_all_views_come_first(rng):
     network = Lookup([[0.0, 0.0], [0.0, 0.0]])
     student = Lookup([[0.0, 0.0], [0.0, 0.0]])
     views = [torch.tensor([0.0, 1.0]).view(2, 1, 1, 1), torch.tensor([10.0, 11.0]).view(2, 1, 1, 1)]
-    mixmatch_step(student, network, views, views, torch.tensor([0]), torch.ones(1), 1.0, 1.0, SSLConfig(), rng)
+    mixmatch_step(student, [network], views, views, torch.tensor([0]), torch.ones(1), 1.0, 1.0, SSLConfig(), rng)
     assert student.seen[0].tolist() == [0.0, 10.0, 1.0, 11.0]
+
+
+def test_of_two_teachers_both_guess_and_only_the_own_one_refines(rng):
+    """One labelled image 0 and one unlabelled image 1, two views: the second view doubles the values."""
+    log3, log2 = math.log(3), math.log(2)
+    own = Lookup([[log3, 0.0], [0.0, 0.0]])  # (.5, .5) of 0; (.75, .25) of 1; (.9, .1) of 2
+    other = Lookup([[0.0, log2], [5.0, 0.0]])  # almost sure of class 0 for all three
+    student = Lookup([[0.0, math.log(4)], [0.0, log3]])  # (.25, .75) of 0 and (1, 12) / 13 of 1, (1, 48) / 49 of 2
+    views = [torch.tensor([0.0, 1.0]).view(2, 1, 1, 1), torch.tensor([0.0, 2.0]).view(2, 1, 1, 1)]
+    config = SSLConfig(temperature=0.5, lam_r=0.0, unlabelled_loss="cross_entropy", views=2)
+    loss = mixmatch_step(
+        student, [own, other], views, views, torch.tensor([1]), torch.tensor([0.6]), 2.0, 1.0, config, rng
+    )
+    refined = squared(0.4 * 0.5, 0.6 + 0.4 * 0.5)
+    own_guess = (0.75 + 0.9) / 2
+    other_guess = (1 / (1 + 2 * math.exp(-5)) + 1 / (1 + 4 * math.exp(-5))) / 2
+    mean = (own_guess + other_guess) / 2
+    guess = squared(mean, 1 - mean)
+    labelled = cross_entropy(refined, (1 / 4, 3 / 4))
+    unlabelled = (cross_entropy(guess, (1 / 13, 12 / 13)) + cross_entropy(guess, (1 / 49, 48 / 49))) / 2
+    assert float(loss.detach()) == pytest.approx(labelled + 2 * unlabelled, abs=1e-5)
+    # The other one is not even shown what it has no say in.
+    assert [seen.tolist() for seen in other.seen] == [[1.0], [2.0]]
+    assert [seen.tolist() for seen in own.seen] == [[0.0, 1.0], [0.0, 2.0]]
+    assert own.training and not other.training and student.training
+
+
+def squared(*probs: float) -> tuple[float, ...]:
+    """Sharpened at temperature 1/2."""
+    return tuple(p * p / sum(q * q for q in probs) for p in probs)
+
+
+def cross_entropy(target: tuple[float, ...], probs: tuple[float, ...]) -> float:
+    return -sum(t * math.log(p) for t, p in zip(target, probs, strict=True))
+
+
+def test_neither_teacher_gets_a_gradient(rng):
+    own, other, student = (Lookup([[0.5, 0.0], [0.0, 0.0]]) for _ in range(3))
+    views = [torch.tensor([1.0, 2.0]).view(2, 1, 1, 1)]
+    loss = mixmatch_step(
+        student, [own, other], views, views, torch.tensor([0]), torch.ones(1), 1.0, 0.7, SSLConfig(), rng
+    )
+    loss.backward()
+    assert own.table.grad is None and other.table.grad is None and student.table.grad is not None
+
+
+def test_without_unlabelled_images_two_teachers_are_as_good_as_one(rng):
+    view = [torch.tensor([1.0, 2.0]).view(2, 1, 1, 1)]
+    losses = []
+    for others in ([], [Lookup([[9.0, 0.0], [0.0, 0.0]])]):
+        own, student = (Lookup([[0.5, 0.0], [0.0, 0.0]]) for _ in range(2))
+        rest = (torch.tensor([0, 1]), torch.ones(2), 1.0, 1.0, SSLConfig(), rng)
+        losses.append(float(mixmatch_step(student, [own, *others], view, view, *rest).detach()))
+    assert losses[0] == losses[1] and math.isfinite(losses[0])

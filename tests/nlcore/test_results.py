@@ -7,14 +7,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nlcore import InputError, Result, TrainConfig
+from nlcore import InputError, NoisyLabels, Result, TrainConfig
 from nlcore.division import Division, Snapshot
+from nlcore.networks import build_network
 from nlcore.results import (
     check_output_folder,
     code_version,
     describe_division,
     environment,
+    peak_memory_mb,
     read_results,
+    reset_peak_memory,
     sample_table,
 )
 
@@ -32,6 +35,7 @@ def made_result(**changes) -> Result:
     values = {
         "config": TrainConfig(epochs=2).resolved(),
         "noise": {"kind": "symmetric", "rate": 0.4, "realised_rate": 0.36, "identity": "symmetric rate=0.4"},
+        "network": {"name": "digits_cnn", "stem": "3x3", "parameters": 3, "count": 1},
         "history": [
             {"epoch": 1, "test_accuracy": 97.25},
             {
@@ -45,15 +49,69 @@ def made_result(**changes) -> Result:
         "best": 97.25,
         "last": 96.94,
         "last10": 97.095,
+        "fair": None,
+        "images": 1347,
         "samples": SAMPLES,
         "wall_seconds": 1.5,
-        "environment": {"device": "cpu: made"},
+        "peak_memory_mb": 321.5,
+        "environment": {"device": "cpu: made", "code": "abc"},
     }
     return Result(**values | changes)
 
 
 def test_the_summary_is_in_per_cent_with_one_decimal():
     assert made_result(best=97.21, last=96.94, last10=96.75).summary() == "best 97.2  last 96.9  last10 96.8"
+
+
+def test_the_summary_ends_with_the_fair_choice_where_there_is_one():
+    assert made_result(fair=96.06).summary().endswith("last10 97.1  fair 96.1")
+
+
+def made_run(holdout: list[float | None], test: list[float]) -> Result:
+    """A result gathered from a run with these accuracies by epoch."""
+    config = TrainConfig(epochs=len(test), holdout=0.0 if holdout[0] is None else 0.1).resolved()
+    history = [{"test_accuracy": t, "holdout_accuracy": h} for t, h in zip(test, holdout, strict=True)]
+    labels = torch.arange(8) % 3
+    state = SimpleNamespace(
+        config=config,
+        learners=[SimpleNamespace(student=build_network("digits_cnn", 1, 3, seed=0))],
+        given_labels=labels,
+        index=torch.arange(8),
+    )
+    noisy = NoisyLabels.measured(labels, labels, 3, "made")
+    return Result.of(state, noisy, history, SAMPLES, 1.0)
+
+
+def test_best_last_and_mean_of_the_last_ten_by_hand():
+    result = made_run([None] * 12, [99.0, *map(float, range(11))])
+    assert (result.best, result.last, result.last10, result.fair) == (99.0, 10.0, 5.5, None)
+
+
+def test_fair_is_the_test_accuracy_of_the_epoch_that_the_holdout_chooses_and_not_the_best():
+    assert made_run([50.0, 60.0, 60.0, 40.0], [70.0, 80.0, 85.0, 90.0]).fair == 80.0
+
+
+def test_a_result_names_network_stem_size_and_a_hash_of_the_labels():
+    result = made_run([None], [50.0])
+    # Convolutions 1-32-32-64-64 without bias, two numbers a channel in batch norm, three classes.
+    parameters = 9 * (32 + 32 * 32 + 32 * 64 + 64 * 64) + 2 * (32 + 32 + 64 + 64) + 3 * (64 + 1)
+    assert result.network == {"name": "digits_cnn", "stem": "3x3", "parameters": parameters, "count": 1}
+    assert result.images == 8 and len(result.noise["labels_sha256"]) == 12
+
+
+def test_peak_memory_is_that_since_the_reset():
+    device = torch.device("cpu")
+    if peak_memory_mb(device) is None:
+        pytest.skip("this system does not say")
+    big = torch.ones(100_000_000, dtype=torch.uint8)
+    reset_peak_memory(device)
+    with_big = peak_memory_mb(device)
+    del big
+    reset_peak_memory(device)
+    without = peak_memory_mb(device)
+    assert 80 < with_big - without < 120
+    held = torch.ones(50_000_000, dtype=torch.uint8)
+    assert 40 < peak_memory_mb(device) - without < 60 and len(held)
 
 
 def test_the_dictionary_is_strict_json_and_nan_becomes_null():
@@ -125,13 +183,18 @@ def test_an_empty_folder_gives_an_empty_table(tmp_path):
     assert len(read_results(tmp_path)) == 0
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"config": {}}'])
-def test_the_reader_names_a_damaged_file(tmp_path, content):
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", '{"config": {}}'])
+def test_the_reader_leaves_a_damaged_file_out_and_says_so_in_one_line(tmp_path, content, caplog):
     made_result().save(tmp_path / "good")
     (tmp_path / "bad.json").write_text(content)
-    with pytest.raises(InputError, match=r"bad\.json is not a result file") as error:
-        read_results(tmp_path)
-    assert "\n" not in str(error.value)
+    assert read_results(tmp_path)["path"].tolist() == [str(tmp_path / "good" / "result.json")]
+    (message,) = caplog.messages
+    assert "bad.json is not a result file" in message and "\n" not in message
+
+
+def test_the_reader_does_not_look_into_hidden_folders(tmp_path):
+    made_result().save(tmp_path / ".unfinished" / "cell")
+    assert len(read_results(tmp_path)) == 0
 
 
 # -- a division of eight samples by hand

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-import nlcore
 from nlcore import Dataset, InputError, TrainConfig, corrupt, load_dataset, train
-from nlcore.engine import start
 from nlcore.methods import METHODS, tssd
+from nlcore.mixmatch import PAPER_SSL
+from nlcore.state import start
 from nlcore.training import prepare
 
 COMBINATIONS = [(method, preset) for method in METHODS for preset in ("tuned", "paper")]
@@ -93,7 +93,7 @@ def test_a_few_epochs_learn_digits():
 
 def test_strong_views_and_golden_samples_and_both_losses_run():
     settings = replace(tssd.PRESETS["tuned"], meta="golden", golden=100)
-    ssl = replace(nlcore.config.PAPER_SSL, strong=True)
+    ssl = replace(PAPER_SSL, strong=True)
     result = train(small(settings=settings, ssl=ssl))
     assert len(result.samples["index"]) == 200 and len(set(result.samples["index"])) == 200
     assert result.history[-1]["sets"]

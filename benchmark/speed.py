@@ -1,0 +1,174 @@
+"""Print how fast the engine is, as ratios measured in one run, and what is asked of it on two CPU cores.
+
+    python -m benchmark.speed              # about two minutes
+    python -m benchmark.speed --gpu        # throughput of PreAct ResNet-18 on the first GPU instead
+
+Images are random: speed does not depend on what they show. Every time is the median of several.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+import typer
+from PIL import Image
+from torchvision import transforms
+
+from benchmark.scaling import made_snapshot, measured
+from nlcore.augment import normalise, weak_views
+from nlcore.methods import anchor, tssd
+from nlcore.mixmatch import SSLConfig, mixmatch_step
+from nlcore.networks import average_weights, build_network, frozen_copy
+from nlcore.randaugment import strong_views
+from nlcore.voting import ballots_from_anchors, ballots_from_hard, soft_votes
+
+BATCH = 64  # labelled, and as many unlabelled
+SSL = SSLConfig(views=2)
+MEAN, STD = torch.full((3,), 0.47), torch.full((3,), 0.25)
+
+
+def seconds(work: Callable[[], object], repeat: int = 5) -> float:
+    """Median time of a call, after one that warms up."""
+    work()
+    times = []
+    for _ in range(repeat):
+        started = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def per_image(*first: Callable) -> Callable:
+    """The usual pipeline of one image: PIL transforms, a tensor, normalised."""
+    last = (transforms.ToTensor(), transforms.Normalize(MEAN.tolist(), STD.tolist()))
+    return transforms.Compose([transforms.RandomCrop(32, 4), transforms.RandomHorizontalFlip(), *first, *last])
+
+
+def step(images: torch.Tensor, fast: bool) -> Callable[[], None]:
+    """One MixMatch step of a PreAct ResNet-18 on 64 + 64 images with two views: ours, or the plain way."""
+    device, generator = images.device, torch.Generator(images.device).manual_seed(0)
+    network = build_network("preact_resnet18", 3, 10, seed=0).to(device)
+    if fast:
+        network = network.to(memory_format=torch.channels_last)
+    teacher = frozen_copy(network)
+    optimiser = torch.optim.SGD(network.parameters(), 0.02, 0.9, weight_decay=5e-4, fused=fast, foreach=False)
+    labels, weight = torch.arange(BATCH, device=device) % 10, torch.full((BATCH,), 0.8, device=device)
+    mean, std = MEAN.to(device), STD.to(device)
+    pil = [Image.fromarray(image.permute(1, 2, 0).cpu().numpy()) for image in images]
+    transform = per_image()
+
+    def view() -> torch.Tensor:
+        if not fast:
+            return torch.stack([transform(image) for image in pil]).to(device)
+        batch = normalise(weak_views(images, 4, True, generator), mean, std)
+        return batch.contiguous(memory_format=torch.channels_last)
+
+    def work() -> None:
+        views = [view() for _ in range(SSL.views)]
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast):
+            loss = mixmatch_step(network, [teacher], views, views, labels, weight, 1.0, 0.7, SSL, generator)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        average_weights(teacher, network, 0.99)
+
+    return work
+
+
+def search(direction: Callable, hard: int = 25_000, anchors: int = 20_000) -> Callable[[], None]:
+    """Find the anchors of hard samples and let them vote."""
+    generator = torch.Generator().manual_seed(0)
+    queries = F.normalize(torch.randn(hard, 512, generator=generator), dim=1)
+    keys = F.normalize(torch.randn(anchors, 512, generator=generator), dim=1)
+    labels, voters = torch.arange(anchors) % 10, anchor.PRESETS["tuned"].voters
+
+    def work() -> None:
+        chosen, cosines = direction(queries, keys, -torch.inf, voters)
+        soft_votes(chosen, cosines, labels, 10, 0.1)
+
+    return work
+
+
+def row(what: str, value: float, unit: str, low: float | None = None, high: float | None = None) -> None:
+    asked = "" if low is None and high is None else f"at least {low:g}" if high is None else f"at most {high:g}"
+    fine = (low is None or value >= low) and (high is None or value <= high)
+    print(
+        f"{what:58s} {value:12,.2f} {unit:10s} {asked:18s} {'' if not asked else 'yes' if fine else 'NO'}", flush=True
+    )
+
+
+def cpu() -> None:
+    """The table for two cores."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2000, 3, 32, 32), dtype=torch.uint8, generator=generator)
+
+    for name, direction in (("hard -> anchors", ballots_from_hard), ("anchors -> hard", ballots_from_anchors)):
+        found = measured(search(direction))
+        row(f"search and vote, {name}, 20,000 x 25,000", found["seconds"], "s", high=10)
+        row("    extra memory", found["extra_mb"], "MB", high=500)
+
+    for classes in (10, 100):
+        snapshot, given = made_snapshot(50_000, classes)
+        for preset in ("tuned", "paper"):
+            config = tssd.PRESETS[preset]
+            took = seconds(lambda s=snapshot, g=given, c=config: tssd.psd(s, g, c), 3)
+            row(f"division, both streams, 50,000 x 512, C = {classes}, {preset}", took, "s", high=1)
+
+    def views_each_second(work: Callable, count: int) -> float:
+        return count / seconds(work)
+
+    pil = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images[:500]]
+    for name, batched, extra, low in (
+        ("weak", weak_views, (), 100_000),
+        ("strong", strong_views, (transforms.RandAugment(),), 10_000),
+    ):
+        whole = views_each_second(lambda b=batched: b(images, 4, True, generator), len(images))
+        transform = per_image(*extra)
+        single = views_each_second(lambda t=transform: [t(image) for image in pil], len(pil))
+        row(f"{name} views", whole, "views/s", low=low)
+        row(f"    one image at a time (PIL): {single:,.0f} views/s, ratio", whole / single, "x", low=10)
+
+    ours, plain = seconds(step(images[: 2 * BATCH], True), 3), seconds(step(images[: 2 * BATCH], False), 3)
+    row(f"MixMatch step, PreAct ResNet-18, two views: {ours:.2f} s, plain {plain:.2f} s", plain / ours, "x", low=2.3)
+
+
+def gpu() -> None:
+    """Throughput of PreAct ResNet-18 on a GPU, in images a second."""
+    if not torch.cuda.is_available():
+        sys.exit("error: no CUDA device is available here")
+    device = torch.device("cuda")
+    torch.backends.cudnn.benchmark = True
+    print(torch.cuda.get_device_name(device))
+    for compiled in (False, True):
+        for batch in (128, 256, 512, 1024):
+            network = build_network("preact_resnet18", 3, 10, seed=0).to(device, memory_format=torch.channels_last)
+            if compiled:
+                network.compile()
+            images = torch.rand(batch, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+            labels = torch.arange(batch, device=device) % 10
+
+            def train(network=network, images=images, labels=labels) -> None:
+                for _ in range(10):
+                    with torch.autocast("cuda", torch.bfloat16):
+                        logits, _ = network(images)
+                    F.cross_entropy(logits, labels).backward()
+
+            name = f"forward + backward, batch {batch}, {'compiled' if compiled else 'eager'}"
+            row(name, 10 * batch / seconds(train), "img/s", low=40_000 if batch == 512 else None)
+    images = torch.randint(0, 256, (2 * BATCH, 3, 32, 32), dtype=torch.uint8, device=device)
+    row("MixMatch step, 64 + 64, two views", 1000 * seconds(step(images, True), 20), "ms")
+
+
+def main(on_gpu: Annotated[bool, typer.Option("--gpu", help="Measure the GPU.")] = False) -> None:
+    """Print measured speed beside what is asked."""
+    gpu() if on_gpu else cpu()
+
+
+if __name__ == "__main__":
+    typer.run(main)

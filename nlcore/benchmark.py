@@ -4,7 +4,6 @@ A cell of the grid is one run. Its result has a file of its own, so a grid that 
 stopped, and a grid that grows by one seed runs only what is new.
 """
 
-import ctypes
 import hashlib
 import json
 import logging
@@ -13,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 NAMED = ("dataset", "subset", "noise", "rate", "method", "preset", "networks", "budget", "epochs", "seed")
 CELL = ["dataset", "noise", "rate", "method", "preset"]
 STATISTICS = ["best", "last", "last10"]
-PR_SET_PDEATHSIG = 1  # of prctl(2): a signal for when the parent ends
 UNFINISHED = ".unfinished"  # checkpoints and locks of the cells that are running
 
 
@@ -226,14 +225,21 @@ def run_all(
 
 
 def _begin_worker(threads: int) -> None:
-    """Prepare a fresh process: its threads, and that it does not outlive the one that started it.
-
-    A worker whose parent was killed would run its cell to the end, unseen. On Linux it is told instead, by SIGTERM, and
-    stops after its epoch with a checkpoint.
-    """
+    """Prepare a fresh process: its threads, and that it does not outlive the one that started it."""
     torch.set_num_threads(threads)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the process that started this one, then end this one too.
+
+    A worker whose parent was killed would run its cell to the end, unseen, and then wait for the next one for ever. The
+    first SIGTERM stops a run after its epoch, with a checkpoint; a later one, when nothing runs, ends the process.
+    """
+    multiprocessing.parent_process().join()
+    while True:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from nlcore.labels import NoisyLabels
 from nlcore.methods import METHODS
 from nlcore.presets import BUDGETS, PRESETS
 from nlcore.published import comparison, read_published, write_table
-from nlcore.results import check_output_folder, is_current, stored_result
+from nlcore.results import check_output_folder, is_current, stored_result, summary_line
 from nlcore.training import train
 
 app = typer.Typer(
@@ -99,7 +99,7 @@ def train_command(
     check_output_folder(out, config)
     if is_current(stored := stored_result(out / "result.json", config)):
         print(f"{out} holds this run already, finished")
-        print(" ".join(f"{name} {stored[name]:.1f} " for name in ("best", "last", "last10")).rstrip())
+        print(summary_line(stored))
         return
     with tqdm(total=config.epochs, unit="epoch", disable=not sys.stderr.isatty()) as bar:
 

@@ -92,8 +92,7 @@ class Result:
 
     def summary(self) -> str:
         """`best 97.2  last 96.9  last10 96.8`, in per cent; with a hold-out also `fair`."""
-        words = f"best {self.best:.1f}  last {self.last:.1f}  last10 {self.last10:.1f}"
-        return words if self.fair is None else f"{words}  fair {self.fair:.1f}"
+        return summary_line({name: getattr(self, name) for name in STATISTICS})
 
     def to_dict(self) -> dict[str, Any]:
         """What `result.json` holds: everything but the samples; NaN becomes null."""
@@ -128,6 +127,11 @@ class Result:
         writer.writerows(zip(*self.samples.values(), strict=True))
         save_file(folder / "samples.csv", table.getvalue())
         save_file(folder / "result.json", self.to_json())
+
+
+def summary_line(values: dict[str, Any]) -> str:
+    """`Result.summary` of the values of a result file."""
+    return "  ".join(f"{name} {values[name]:.1f}" for name in STATISTICS if values[name] is not None)
 
 
 def check_output_folder(folder: str | Path, config: TrainConfig) -> None:

@@ -1,5 +1,6 @@
 """What the book's notebooks share."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,3 +23,19 @@ def stored(*parts: str) -> Path:
     folders = [Path("..") / "results", Path("results"), Path(__file__).parents[1] / "results"]
     candidates = [folder.joinpath(*parts) for folder in folders]
     return next((path for path in candidates if path.exists()), candidates[0])
+
+
+def judge(check: Callable[[Any], None], answer: Any) -> None:
+    """Print whether an answer to an exercise passes its check.
+
+    A check takes the answer and raises if it is wrong; an `AssertionError` with a hint is best. Nothing is raised here,
+    so that a notebook with unsolved exercises runs to its end.
+    """
+    name = getattr(answer, "__name__", "the answer")
+    try:
+        check(answer)
+    except Exception as error:  # whatever an unfinished answer raises
+        words = str(error) or type(error).__name__
+        print(f"✗ {name} does not pass yet: {words.splitlines()[0]}")
+    else:
+        print(f"✓ {name} passes the check")

@@ -1,7 +1,8 @@
 """Write the repository's address wherever it has to stand: `python -m tools.repository [ADDRESS]`.
 
-`_config.yml` holds it, for the launch buttons, and so does the first code cell of every notebook, which fetches the package
-where it is missing (a notebook opened alone, on Colab for example). Without an ADDRESS the notebooks follow `_config.yml`.
+`_config.yml` holds it, for the launch buttons, and so does the first code cell of every notebook, which fetches the
+package where it is missing (a notebook opened alone, on Colab for example). Without an ADDRESS the notebooks follow
+`_config.yml`.
 """
 
 import re

@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book notebooks test lint clean
+.PHONY: help book notebooks sphinx single links times teaching test lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,23 @@ book: notebooks  ## execute the notebooks (PROFILE=smoke|standard|full) and buil
 
 notebooks: $(READY)  ## execute the notebooks that changed
 	@$(BIN)/python -m tools.execute --profile $(PROFILE)
+
+sphinx: notebooks  ## the same book by plain Sphinx, without jupyter-book
+	@$(BIN)/python -m tools.plain_sphinx html
+
+single: notebooks  ## the book on one page, and as a PDF where there is a Chromium
+	@$(BIN)/python -m tools.plain_sphinx singlehtml
+
+links: notebooks  ## follow every link that leaves the book
+	@$(BIN)/python -m tools.plain_sphinx linkcheck
+
+times: $(READY)  ## measure the run times that the book states and keep them
+	@for profile in smoke standard; do \
+		$(BIN)/python -m tools.execute --profile $$profile && $(BIN)/python -m tools.statistics --store || exit 1; \
+	done
+
+teaching: notebooks  ## the teacher's kit: one zip with notebooks, slides, syllabi, exam
+	@$(BIN)/python -m tools.teaching
 
 test: lint  ## lint, then run the tests
 	@$(BIN)/python -m pytest

@@ -1,6 +1,7 @@
 """The whole book as a reader gets it: notebooks executed at the smoke profile, built without a warning, checked."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 import yaml
 
 from tools.check_html import check
+from tools.repository import address
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
-PAGES = ["book/index", "book/reconstruction", "book/api", "book/references"]
+PAGES = [f"book/{path.stem}" for path in sorted((ROOT / "book").glob("*.md"))]
 
 
 JUPYTER_BOOK = Path(sys.executable).with_name("jupyter-book")
@@ -71,8 +73,38 @@ def test_notebook_page_shows_outputs(book: Path, name: str) -> None:
     assert 'class="cell_output' in (book / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_page_says_what_it_takes(book: Path, name: str) -> None:
+    page = (book / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
+    assert re.search(r'<p class="run-time">Runs in [\w ]+ s at the smoke profile', page)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_launch_buttons_open_the_pages_own_notebook(book: Path, name: str) -> None:
+    page = (book / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
+    repository = address(ROOT).removeprefix("https://github.com/")
+    assert set(re.findall(r'href="(https://(?:colab\.|mybinder\.)[^"]+)"', page)) == {
+        f"https://colab.research.google.com/github/{repository}/blob/main/notebooks/{name}.ipynb",
+        f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/notebooks/{name}.ipynb",
+    }
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_checks_refuse_the_stubs_and_accept_the_solutions(executed: Path, name: str) -> None:
+    execute(executed, name)
+    cells = json.loads((executed / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    for tag, verdict in (("stub", "✗"), ("solution", "✓")):
+        judged = [
+            cell for cell in cells if tag in cell["metadata"].get("tags", []) and "judge(" in "".join(cell["source"])
+        ]
+        assert judged
+        for cell in judged:
+            printed = "".join(text for output in cell["outputs"] for text in output.get("text", []))
+            assert [mark for mark in printed if mark in "✗✓"] == [verdict], printed
+
+
 def test_search_finds_the_subject(book: Path) -> None:
     """The index lists words by their stem, and headings in full."""
     index = (book / "searchindex.js").read_text(encoding="utf-8")
     terms = json.loads(index[index.index("{") : index.rindex("}") + 1])["terms"]
-    assert {"transit", "matrix"} <= terms.keys()
+    assert {"hallucin", "meta", "classifi", "transit", "matrix"} <= terms.keys()

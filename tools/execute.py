@@ -13,6 +13,9 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +23,13 @@ import click
 import nbformat
 import papermill
 import yaml
-from jupyter_client.manager import AsyncKernelManager
-from jupyter_core.utils import run_sync
-from nbclient.exceptions import DeadKernelError
-from papermill.exceptions import PapermillExecutionError
 
+from tools.kernel import ExecutionFailed, execute
 from tools.stamp import read_notebook, stamp
+from tools.statistics import stored_times
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-class ExecutionFailed(Exception):
-    """A notebook did not run to its end; the message says where and why in one line."""
+JOBS = min(2, os.cpu_count() or 1)  # a notebook takes about 1 GB
 
 
 # --- what to run -----------------------------------------------------------------------------------------------------
@@ -79,56 +77,9 @@ def is_up_to_date(copy: Path, profile: str, fingerprint: str) -> bool:
 # --- running it ------------------------------------------------------------------------------------------------------
 
 
-def peak_memory_mb(pid: int) -> float | None:
-    """The largest resident memory of a live process so far, where the system tells (Linux)."""
-    try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    except OSError:
-        return None
-    return round(int(found[1]) / 1024, 1) if found else None
-
-
-def execute(notebook: Path, copy: Path, parameters: dict[str, Any], timeout: float) -> float | None:
-    """Run ``notebook`` into ``copy``, in its own folder; return its peak memory or raise `ExecutionFailed`.
-
-    Papermill's own limit is one per cell. Here a timer kills the kernel's whole process group after ``timeout``
-    seconds, which also ends a cell that never returns to Python.
-    """
-    kernel = AsyncKernelManager(kernel_name="python3")
-    # A backend chosen for scripts (CI often sets Agg) would leave the pages without figures.
-    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
-    # One thread, unless the caller says otherwise: sums then have the same order, and the page the same numbers, on any
-    # number of cores; and threads that wait for each other can make these small networks ten times slower.
-    environment.setdefault("OMP_NUM_THREADS", "1")
-    # No history file to lock, and no warning that the connection, which stays on this machine, is not encrypted.
-    arguments = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
-    run_sync(kernel.start_kernel)(cwd=str(notebook.parent), env=environment, extra_arguments=arguments)
-    overran = threading.Event()
-
-    def stop() -> None:
-        overran.set()
-        os.killpg(kernel.provisioner.pgid, signal.SIGKILL)
-
-    timer = threading.Timer(timeout, stop)
-    timer.daemon = True
-    timer.start()
-    try:
-        papermill.execute_notebook(
-            str(notebook), str(copy), parameters, kernel_name="python3", progress_bar=False, km=kernel
-        )
-        return peak_memory_mb(kernel.provisioner.pid)
-    except PapermillExecutionError as error:
-        last_line = f"{error.ename}: {error.evalue}".strip().splitlines()[-1]
-        raise ExecutionFailed(f"cell In [{error.exec_count}]: {last_line}") from None
-    except (DeadKernelError, RuntimeError) as error:  # a kernel that dies while starting is a RuntimeError
-        reason = f"stopped at its time limit of {timeout:g} s" if overran.is_set() else f"the kernel died: {error}"
-        raise ExecutionFailed(reason) from None
-    finally:
-        timer.cancel()
-        run_sync(kernel.shutdown_kernel)(now=True)
-
-
-def bring_up_to_date(notebook: Path, copy: Path, profile: str, parameters: dict[str, Any], timeout: float) -> str:
+def bring_up_to_date(
+    notebook: Path, copy: Path, profile: str, parameters: dict[str, Any], timeout: float, stop: threading.Event
+) -> str:
     """Execute ``notebook`` unless ``copy`` still holds; return what to say of it."""
     fingerprint = stamp(ROOT, notebook, parameters)
     if is_up_to_date(copy, profile, fingerprint):
@@ -140,18 +91,60 @@ def bring_up_to_date(notebook: Path, copy: Path, profile: str, parameters: dict[
     record = {"status": "failed", "profile": profile, "parameters": parameters, "fingerprint": fingerprint}
     start = time.perf_counter()
     try:
-        record["peak_memory_mb"] = execute(notebook, partial, parameters, timeout)
+        record |= execute(notebook, partial, parameters, timeout, stop)
         record["status"] = "complete"
     except ExecutionFailed as failure:
         record["error"] = str(failure)
         raise
     finally:
         record["wall_seconds"] = round(time.perf_counter() - start, 2)
+        record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         document = read_notebook(partial if partial.is_file() else notebook)
         document.metadata["nlcore"] = record
         nbformat.write(document, partial)
         partial.replace(copy)
     return f"{record['wall_seconds']:.0f} s"
+
+
+def longest_first(names: Iterable[str], profile: str) -> list[str]:
+    """The order that leaves no long notebook alone at the end. One that was never timed may be long."""
+    seconds = {name: time["seconds"] for name, time in stored_times(ROOT).get(profile, {}).items()}
+    return sorted(names, key=lambda name: -seconds.get(name, float("inf")))
+
+
+def bring_all_up_to_date(tasks: dict[str, tuple], jobs: int, profile: str) -> None:
+    """Call `bring_up_to_date` with each notebook's arguments, ``jobs`` at a time, and say how each one ended.
+
+    A thread each is enough: the work is done by the kernels, which are processes of their own. After a failure no
+    other notebook is begun; those that run are finished. An interruption, Ctrl-C for example, kills the kernels.
+    """
+    stop, failed = threading.Event(), threading.Event()
+    messages = []
+
+    def attempt(name: str) -> str | None:
+        if failed.is_set():
+            return None
+        try:
+            return bring_up_to_date(*tasks[name], stop)
+        except BaseException:
+            failed.set()
+            raise
+
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(attempt, name): name for name in longest_first(tasks, profile)}
+        try:
+            for future in as_completed(futures):
+                try:
+                    if outcome := future.result():
+                        click.echo(f"{futures[future]}  {profile}  {outcome}")
+                except ExecutionFailed as failure:
+                    messages.append(f"{futures[future]}: {failure}")
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    if messages:
+        raise click.ClickException("\n".join(messages))
 
 
 # --- command line ----------------------------------------------------------------------------------------------------
@@ -162,7 +155,14 @@ def bring_up_to_date(notebook: Path, copy: Path, profile: str, parameters: dict[
 @click.option("--profile", default="standard", show_default=True, help="A profile of notebooks/profiles.yml.")
 @click.option("-p", "--parameter", "overrides", nargs=2, multiple=True, metavar="KEY VALUE", help="Set a parameter.")
 @click.option("--output-dir", type=click.Path(path_type=Path), help="Default: _build/executed/notebooks.")
-def main(names: tuple[str, ...], profile: str, overrides: tuple[tuple[str, str], ...], output_dir: Path | None) -> None:
+@click.option("--jobs", type=click.IntRange(1), default=JOBS, show_default=True, help="Notebooks at a time.")
+def main(
+    names: tuple[str, ...],
+    profile: str,
+    overrides: tuple[tuple[str, str], ...],
+    output_dir: Path | None,
+    jobs: int,
+) -> None:
     """Execute NOTEBOOKs (all of the profile by default) that are not up to date."""
     entries = load_profile(ROOT, profile)
     names = tuple(Path(name).stem for name in names) or tuple(entries)
@@ -178,14 +178,16 @@ def main(names: tuple[str, ...], profile: str, overrides: tuple[tuple[str, str],
         refuse_unknown_parameters(notebooks[name], parameters[name])
 
     folder = (output_dir or ROOT / "_build" / "executed" / "notebooks").resolve()
-    for name in names:
-        copy = folder / f"{name}.ipynb"
-        try:
-            outcome = bring_up_to_date(notebooks[name], copy, profile, parameters[name], entries[name]["timeout"])
-        except ExecutionFailed as failure:
-            raise click.ClickException(f"{name}: {failure}") from None
-        click.echo(f"{name}  {profile}  {outcome}")
+    bring_all_up_to_date(
+        {
+            name: (notebooks[name], folder / f"{name}.ipynb", profile, parameters[name], entries[name]["timeout"])
+            for name in names
+        },
+        jobs,
+        profile,
+    )
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end, as CI does: no kernel is left behind
     main()

@@ -19,14 +19,16 @@ TAGS = ["setup", "remove-cell"]
 SETUP = """\
 # Opened alone, on Colab for example: fetch the book and install its package. Otherwise this does nothing.
 from importlib.util import find_spec
+from pathlib import Path
 
 if find_spec("nlcore") is None:
     !git clone --quiet --depth 1 {address} nlcore-book
     %pip install --quiet ./nlcore-book
+if Path("nlcore-book").is_dir():  # also after a restart, when the package is there already
     %cd nlcore-book/notebooks"""
 
 
-def address(root: Path = ROOT) -> str:
+def address(root: Path) -> str:
     """The address in `_config.yml`."""
     return yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
 
@@ -62,7 +64,7 @@ def main(new: str | None) -> None:
     if new is not None:
         write_config(ROOT / "_config.yml", new.removesuffix(".git"))
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        write_setup_cell(path, address())
+        write_setup_cell(path, address(ROOT))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ def stamp(root: Path, source: Path, parameters: dict[str, Any]) -> str:
 
 
 def _inputs(root: Path) -> Iterator[Path]:
-    yield from sorted((root / "nlcore").rglob("*.py"))
+    kinds = {".py", ".js", ".css", ".html"}
+    yield from sorted(path for path in (root / "nlcore").rglob("*") if path.suffix in kinds)
     yield from sorted(path for path in (root / "results").rglob("*") if path.is_file())
 
 

@@ -1,6 +1,15 @@
 """tools/execute.py on tiny notebooks: what is refused, what is executed again, what a failure leaves behind."""
 
+import json
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import nbformat
@@ -11,11 +20,12 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tools import execute
 
+ROOT = Path(__file__).resolve().parents[2]
 KERNELSPEC = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
 class Project:
-    """A root folder with one notebook, ``one``, run through the command line."""
+    """A root folder with a notebook, ``one``, and perhaps others, run through the command line."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -24,13 +34,14 @@ class Project:
         self.write("print(number)")
         self.limit(60)
 
-    def write(self, code: str) -> None:
+    def write(self, code: str, name: str = "one") -> None:
         parameters = new_code_cell("number: int = 1  # what is printed", metadata={"tags": ["parameters"]})
         notebook = new_notebook(cells=[parameters, new_code_cell(code)], metadata={"kernelspec": KERNELSPEC})
-        nbformat.write(notebook, self.root / "notebooks" / "one.ipynb")
+        nbformat.write(notebook, self.root / "notebooks" / f"{name}.ipynb")
 
-    def limit(self, seconds: float) -> None:
-        profiles = {"smoke": {"one": {"timeout": seconds, "parameters": {"number": 2}}}}
+    def limit(self, seconds: float, *names: str) -> None:
+        entries = {name: {"timeout": seconds, "parameters": {"number": 2}} for name in names or ["one"]}
+        profiles = {"smoke": entries}
         (self.root / "notebooks" / "profiles.yml").write_text(yaml.safe_dump(profiles))
 
     def run(self, *arguments: str) -> Result:
@@ -92,6 +103,10 @@ def test_record_says_how_the_copy_was_made(project: Project) -> None:
     assert (record["status"], record["profile"], record["parameters"]) == ("complete", "smoke", {"number": 2})
     assert record["wall_seconds"] > 0
     assert record["peak_memory_mb"] is None or record["peak_memory_mb"] > 1
+    assert re.fullmatch(r"CPU \(\d+ cores\)", record["device"])  # it does without torch, on whatever machine
+    assert record["versions"]["Python"] == platform.python_version()
+    assert {"torch", "nlcore"} <= record["versions"].keys()
+    assert timedelta(0) <= datetime.now(UTC) - datetime.fromisoformat(record["finished"]) < timedelta(minutes=5)
 
 
 def test_second_run_is_skipped(project: Project) -> None:
@@ -129,7 +144,7 @@ def test_a_changed_input_asks_for_another_execution(
     project: Project, monkeypatch: pytest.MonkeyPatch, change: Callable[[Project], None]
 ) -> None:
     executions = []
-    monkeypatch.setattr(execute, "execute", lambda *arguments: executions.append(arguments))
+    monkeypatch.setattr(execute, "execute", lambda *arguments: executions.append(arguments) or {})
     project.run()
     project.run()
     assert len(executions) == 1
@@ -182,3 +197,59 @@ def test_the_time_limit_ends_a_cell_that_does_not_stop(project: Project) -> None
     assert project.record["status"] == "failed"
     kernel = (project.root / "notebooks" / "pid").read_text()
     assert not Path(f"/proc/{kernel}/cmdline").exists()
+
+
+WAIT = """
+import pathlib, time
+pathlib.Path("{mine}").touch()
+while not pathlib.Path("{other}").exists():
+    time.sleep(0.05)
+"""
+
+
+def test_two_notebooks_run_at_the_same_time(project: Project) -> None:
+    project.limit(60, "one", "two")
+    project.write(WAIT.format(mine="a", other="b"), "one")
+    project.write(WAIT.format(mine="b", other="a"), "two")
+    result = project.run("--jobs", "2")
+    assert result.exit_code == 0, result.output
+    assert [line.split()[:2] for line in sorted(result.output.splitlines())] == [["one", "smoke"], ["two", "smoke"]]
+
+
+def test_longest_notebook_begins_first_and_one_never_timed_before_it(project: Project) -> None:
+    (project.root / "book").mkdir()
+    times = {"smoke": {"short": {"seconds": 1}, "long": {"seconds": 9}}}
+    (project.root / "book" / "run_times.json").write_text(json.dumps(times))
+    assert execute.longest_first(["short", "long", "new"], "smoke") == ["new", "long", "short"]
+    assert execute.longest_first(["b", "a"], "standard") == ["b", "a"]
+
+
+def test_after_a_failure_the_others_that_run_are_finished_and_none_is_begun(project: Project) -> None:
+    project.limit(60, "one", "other", "third")
+    project.write(WAIT.format(mine="a", other="b") + "time.sleep(2)", "one")
+    project.write(WAIT.format(mine="b", other="a") + "1 / 0", "other")
+    project.write("print('begun')", "third")
+    result = project.run("--jobs", "2")
+    assert result.exit_code == 1
+    assert result.output.endswith("Error: other: cell In [3]: ZeroDivisionError: division by zero\n")
+    assert project.record["status"] == "complete"
+    assert not project.copy.with_name("third.ipynb").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_leaves_no_kernel_behind(project: Project, number: int) -> None:
+    project.limit(60, "one", "two")
+    for name in ("one", "two"):
+        project.write(f"import os, time\nopen('{name}.pid', 'w').write(str(os.getpid()))\ntime.sleep(600)", name)
+    shutil.copytree(ROOT / "tools", project.root / "tools")  # its root is the folder that it lies in
+    command = [sys.executable, "-m", "tools.execute", "--profile", "smoke", "--jobs", "2"]
+    process = subprocess.Popen(command, cwd=project.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    files = [project.root / "notebooks" / f"{name}.pid" for name in ("one", "two")]
+    while not all(file.is_file() and file.read_text() for file in files):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.05)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert output.endswith("Aborted!\n")
+    assert not any(Path(f"/proc/{file.read_text()}/cmdline").exists() for file in files)

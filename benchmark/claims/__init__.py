@@ -1,0 +1,1 @@
+"""The experiments of the reproduction ledger: `python -m benchmark.claims --help`."""

@@ -1,0 +1,18 @@
+// What the themes leave undone for those who read with the keyboard or with a screen reader.
+
+// Roles that docutils and Sphinx should have written: entries of a bibliography, parameters of a long signature.
+document.addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll("[role=doc-biblioentry], dt.sig dd").forEach((entry) => entry.setAttribute("role", "listitem"));
+  document.querySelectorAll("dt.sig dl").forEach((list) => list.setAttribute("role", "list"));
+});
+
+// The theme's script gives a stop for Tab to code and tables that scroll, and looks again when the window changes. Under
+// the name of a table it does so for wide formulas too; what was hidden has to be looked at again once it is open.
+const lookAgain = () => dispatchEvent(new Event("resize"));
+addEventListener("load", async () => {
+  await window.MathJax?.startup?.promise;
+  document.querySelectorAll("div.math mjx-container").forEach((it) => it.classList.add("pst-scrollable-table-container"));
+  lookAgain();
+});
+document.addEventListener("toggle", lookAgain, true);
+document.addEventListener("click", (event) => event.target.closest(".toggle") && lookAgain());

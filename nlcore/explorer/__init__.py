@@ -1,0 +1,308 @@
+"""A map of a training set that a reader can explore on a static page: every sample, every epoch, every method.
+
+`record` runs the methods and keeps what they saw and decided; `html` turns the record into one piece of HTML that needs
+no server, no library and no network. Its elements are in `explorer.html`, its looks in `explorer.css`, its behaviour in
+`explorer.js`, beside this file.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import math
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from itertools import count
+from string import Template
+
+import numpy as np
+import torch
+
+from nlcore.config import TrainConfig
+from nlcore.datasets import Dataset
+from nlcore.division import Snapshot, class_margin, loss_stream
+from nlcore.engine import epochs, observe
+from nlcore.errors import InputError
+from nlcore.labels import NO_CLASS, NoisyLabels
+from nlcore.methods import METHODS
+from nlcore.state import State, start
+
+TITLES = {"ce": "Cross-entropy", "dividemix": "DivideMix", "tssd": "TSSD", "anchor": "Anchor Hallucination"}
+UNDIVIDED = -1  # the set of every sample while a method warms up
+NOTHING = 255  # in the packed bytes: no set, no probability, no class
+BUDGET = 1_800_000  # bytes of an explorer; a page of the book has three million for all that is on it
+LOW_LOSS = 1e-4  # smaller losses are drawn here: a logarithm has no end
+
+_PARTS = ("html", "css", "js")
+_number = count(1)  # of explorers made by this process: two of the same record must not share an id
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One direction of the map: its `label`, the values at its two ends, and the ticks (value -> text)."""
+
+    label: str
+    low: float
+    high: float
+    ticks: dict[float, str]
+
+
+@dataclass(frozen=True)
+class Track:
+    """What one method saw and decided in E epochs about N samples, always when the epoch began.
+
+    Attributes
+    ----------
+    set_names : names of the method's sets.
+    labelled_sets : those whose samples are trained with a label.
+    membership : (E, N) int64, the set of each sample; -1 during warm-up, when nothing is divided.
+    clean_prob : (E, N) float32, the method's probability that the given label is right; NaN during warm-up.
+    target : (E, N) int64, the given or the corrected label.
+    position : (E, N, 2) float32, across and up on the map.
+    """
+
+    set_names: tuple[str, ...]
+    labelled_sets: tuple[str, ...]
+    membership: torch.Tensor
+    clean_prob: torch.Tensor
+    target: torch.Tensor
+    position: torch.Tensor
+
+    @property
+    def labelled(self) -> torch.Tensor:
+        """Whether each sample is trained with a label, (E, N) bool. During warm-up all of them are."""
+        trained = torch.tensor([name in self.labelled_sets for name in self.set_names] + [True])
+        return trained[self.membership]  # -1, undivided, is the last entry
+
+    def members(self, epoch: int, name: str) -> torch.Tensor:
+        """Rows of the samples that are in a set in an epoch, counted from 1: (n,) int64."""
+        return (self.membership[epoch - 1] == self.set_names.index(name)).nonzero().flatten()
+
+
+@dataclass(frozen=True)
+class Recording:
+    """N samples and what every method made of them.
+
+    Attributes
+    ----------
+    images : (N, C, H, W) uint8.
+    given_labels : (N,) int64.
+    true_labels : (N,) int64, or None where nobody knows them; -1 for an image of none of the classes.
+    class_names : K names.
+    index : (N,) int64, the number of each sample in the whole training set.
+    axes : across and up.
+    tracks : method -> `Track`; all of E epochs.
+    """
+
+    images: torch.Tensor
+    given_labels: torch.Tensor
+    true_labels: torch.Tensor | None
+    class_names: tuple[str, ...]
+    index: torch.Tensor
+    axes: tuple[Axis, Axis]
+    tracks: dict[str, Track]
+
+    def __post_init__(self):
+        lengths = {name: len(track.membership) for name, track in self.tracks.items()}
+        if len(set(lengths.values())) != 1:
+            words = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise InputError(f"an explorer needs methods with equally many epochs, not {words or 'no method'}")
+        if len(self.class_names) > NOTHING:
+            raise InputError(f"an explorer shows at most {NOTHING} classes, not {len(self.class_names)}")
+        if self.images.shape[1] not in (1, 3):
+            raise InputError(f"an explorer shows images of 1 or 3 channels, not {self.images.shape[1]}")
+
+    @property
+    def epochs(self) -> int:
+        """E."""
+        return len(next(iter(self.tracks.values())).membership)
+
+    def take(self, rows: torch.Tensor) -> "Recording":
+        """The record of some samples (n,), in that order; the axes stay."""
+        tracks = {
+            name: replace(
+                track,
+                **{part: getattr(track, part)[:, rows] for part in ("membership", "clean_prob", "target", "position")},
+            )
+            for name, track in self.tracks.items()
+        }
+        return replace(
+            self,
+            images=self.images[rows],
+            given_labels=self.given_labels[rows],
+            true_labels=None if self.true_labels is None else self.true_labels[rows],
+            index=self.index[rows],
+            tracks=tracks,
+        )
+
+
+# --- recording -------------------------------------------------------------------------------------------------------
+
+
+def record(
+    config: TrainConfig, dataset: Dataset, noisy: NoisyLabels, methods: tuple[str, ...] = ("tssd", "anchor")
+) -> Recording:
+    """Run the methods under the same configuration, which must not be resolved, and keep what each did every epoch.
+
+    Across lies the loss of the given label, up the margin of `nlcore.division.class_margin`. Both come from the network
+    as it was when the epoch began: it is what the epoch's division was made from.
+    """
+    tracks = {}
+    for method in methods:
+        resolved = replace(config, method=method).resolved()
+        if resolved.balanced_images:
+            raise InputError("an explorer needs the same images in every epoch: set balanced_images to 0")
+        state = start(resolved, dataset, noisy)
+        tracks[method] = _track(state)
+    across, up = torch.cat([track.position.flatten(0, 1) for track in tracks.values()]).T
+    return Recording(
+        state.images.cpu(),
+        state.given_labels.cpu(),
+        None if state.true_labels is None else state.true_labels.cpu(),
+        dataset.class_names,
+        state.index,
+        (_loss_axis(across), _margin_axis(up)),
+        tracks,
+    )
+
+
+def _track(state: State) -> Track:
+    """One run from its fresh state to its end."""
+    rows, seen, given = [], observe(state), state.given_labels
+    for epoch in epochs(state):
+        if epoch.division is None:
+            undivided = torch.full_like(given, UNDIVIDED), torch.full_like(seen.losses, torch.nan), given
+            rows.append((*undivided, loss_and_margin(seen, given)))
+            seen = observe(state)  # at the end of this epoch, which is the beginning of the next
+        else:
+            decided = epoch.division.membership, epoch.division.clean_prob, epoch.division.target
+            rows.append((*decided, loss_and_margin(epoch.snapshot, given)))
+    method = METHODS[state.config.method]
+    return Track(method.SETS, method.LABELLED, *(torch.stack(parts).cpu() for parts in zip(*rows, strict=True)))
+
+
+def loss_and_margin(snapshot: Snapshot, given_labels: torch.Tensor) -> torch.Tensor:
+    """Where each sample lies on the map: log10 of its loss, and its margin to the next class's mean, (N, 2) float32."""
+    num_classes = snapshot.logits.shape[1]
+    weight = loss_stream(snapshot.losses, given_labels, num_classes, None)
+    margin = class_margin(snapshot.features, given_labels, num_classes, weight)
+    return torch.stack([snapshot.losses.clamp(min=LOW_LOSS).log10(), margin], 1)
+
+
+def _loss_axis(values: torch.Tensor) -> Axis:
+    low, high = _ends(values)
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    ticks = {math.log10(f * 10.0**d): f"{f * 10.0**d:.6g}" for d in decades for f in (1, 3)}
+    return Axis("loss of the given label", low, high, {at: text for at, text in ticks.items() if low <= at <= high})
+
+
+def _margin_axis(values: torch.Tensor) -> Axis:
+    low, high = _ends(values)
+    step = 0.25 if high - low > 0.75 else 0.1 if high - low > 0.3 else 0.02
+    ticks = [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return Axis("margin of the given class", low, high, {at: f"{at:.6g}" for at in ticks})
+
+
+def _ends(values: torch.Tensor) -> tuple[float, float]:
+    """The smallest and the largest value, with a little room around them."""
+    low, high = float(values.min()), float(values.max())
+    room = 0.03 * max(high - low, 0.1)
+    return low - room, high + room
+
+
+# --- packing ---------------------------------------------------------------------------------------------------------
+
+
+def html(recording: Recording, budget: int = BUDGET) -> str:
+    """The explorer as one piece of HTML: data, style and script, for `IPython.display.HTML` or any page.
+
+    Raises
+    ------
+    InputError : it would have more bytes than `budget`; `fitting` chooses samples that fit.
+    """
+    text = _fragment(recording)
+    if len(text.encode()) > budget:
+        raise InputError(
+            f"an explorer of {len(recording.index)} samples and {recording.epochs} epochs has {len(text.encode()):,} "
+            f"bytes, and {budget:,} are allowed; take fewer samples, see nlcore.explorer.fitting"
+        )
+    return text
+
+
+def fitting(recording: Recording, samples: int = 2000, budget: int = BUDGET, seed: int = 0) -> Recording:
+    """The record of at most so many samples, drawn at random, whose explorer keeps to the budget."""
+    order = torch.randperm(len(recording.index), generator=torch.Generator().manual_seed(seed))[:samples]
+    while True:
+        chosen = recording.take(order.sort().values)
+        size = len(_fragment(chosen).encode())
+        if size <= budget or len(order) == 1:
+            return chosen
+        order = order[: max(1, int(0.97 * len(order) * budget / size))]
+
+
+def _fragment(recording: Recording) -> str:
+    # "<" is escaped: a class called </script> would end the data in the middle.
+    data = json.dumps(_packed(recording), separators=(",", ":")).replace("<", "\\u003c")
+    name = f"explorer-{hashlib.sha256(data.encode()).hexdigest()[:8]}-{next(_number)}"
+    page, style, script = (files(__name__).joinpath(f"explorer.{kind}").read_text("utf-8") for kind in _PARTS)
+    return Template(page).substitute(name=name, style=style, data=data, script=script)
+
+
+def _packed(recording: Recording) -> dict:
+    """Plain values and bytes in base64, as `explorer.js` reads them. Times N and then epochs: epoch by epoch."""
+    true = recording.true_labels
+    return {
+        "samples": recording.index.tolist(),
+        "classes": list(recording.class_names),
+        "given": _base64(recording.given_labels),
+        "true": None if true is None else _base64(true.masked_fill(true == NO_CLASS, NOTHING)),
+        "epochs": recording.epochs,
+        "axes": [{"label": axis.label, "ticks": _ticks(axis)} for axis in recording.axes],
+        "sprite": _sprite(recording.images),
+        "methods": [
+            {
+                "title": TITLES.get(name, name),
+                "sets": list(track.set_names),
+                "labelled": [name in track.labelled_sets for name in track.set_names],
+                "membership": _base64(track.membership.masked_fill(track.membership == UNDIVIDED, NOTHING)),
+                "clean": _base64(_quantised(track.clean_prob, 0, 1)),
+                "target": _base64(track.target),
+                "across": _base64(_quantised(track.position[..., 0], recording.axes[0].low, recording.axes[0].high)),
+                "up": _base64(_quantised(track.position[..., 1], recording.axes[1].low, recording.axes[1].high)),
+            }
+            for name, track in recording.tracks.items()
+        ],
+    }
+
+
+def _ticks(axis: Axis) -> list:
+    """Ticks as shares of the axis, with their texts."""
+    return [[round((at - axis.low) / (axis.high - axis.low), 4), text] for at, text in axis.ticks.items()]
+
+
+def _quantised(values: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """Values as 0 ... 254 between the two ends; NaN is 255."""
+    share = ((values.double() - low) / (high - low)).clamp(0, 1)
+    return (254 * share).round().nan_to_num(NOTHING)
+
+
+def _base64(values: torch.Tensor) -> str:
+    return base64.b64encode(values.to(torch.uint8).numpy().tobytes()).decode()
+
+
+def _sprite(images: torch.Tensor) -> dict:
+    """All images as one PNG, row by row, in a data address."""
+    from PIL import Image
+
+    n, channels, height, width = images.shape
+    columns = max(1, math.ceil(math.sqrt(n)))
+    lines = -(-n // columns)
+    sheet = np.zeros((lines * columns, height, width, channels), dtype=np.uint8)
+    sheet[:n] = images.permute(0, 2, 3, 1).numpy()
+    sheet = sheet.reshape(lines, columns, height, width, channels).swapaxes(1, 2)
+    sheet = sheet.reshape(lines * height, columns * width, channels)
+    picture = Image.fromarray(255 - sheet[..., 0] if channels == 1 else sheet)  # grey is ink, as in nlcore.plots
+    content = io.BytesIO()
+    picture.save(content, "PNG", optimize=True)
+    source = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+    return {"src": source, "columns": columns, "width": width, "height": height}

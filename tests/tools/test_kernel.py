@@ -1,0 +1,25 @@
+"""tools/kernel.py: what a kernel says of itself. Running and stopping it is tested with tools/execute.py."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from tools.kernel import circumstances
+
+
+@pytest.mark.parametrize(
+    ("initialised", "device"), [(True, "A GPU"), (False, "CPU (4 cores)")], ids=["GPU in use", "GPU not in use"]
+)
+def test_the_device_is_the_one_that_was_used(monkeypatch: pytest.MonkeyPatch, initialised: bool, device: str) -> None:
+    cuda = SimpleNamespace(is_initialized=lambda: initialised, get_device_name=lambda: "A GPU")
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert circumstances()["device"] == device
+
+
+def test_code_that_was_not_imported_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "nlcore.results", raising=False)
+    assert circumstances()["code"] is None
+    monkeypatch.setitem(sys.modules, "nlcore.results", SimpleNamespace(code_version=lambda: "0a1b"))
+    assert circumstances()["code"] == "0a1b"

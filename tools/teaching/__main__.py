@@ -1,0 +1,3 @@
+from tools.teaching.kit import main
+
+main()

@@ -127,6 +127,10 @@ function inView(element) {
   return bottom > 0 && top >= 0 && top < innerHeight;
 }
 
+function namesOf(id) {
+  return [id, document.getElementById(id)?.closest("section")?.id].filter(Boolean);
+}
+
 // Whether the focus can be told from its absence by looking.
 function focusShows() {
   document.head.insertAdjacentHTML("beforeend", "<style>* { transition: none !important }</style>");
@@ -150,4 +154,4 @@ function isOpen() {
   return shown && (button.getAttribute("aria-expanded") === "true" || button.parentElement.open === true);
 }
 
-window.reader = { look, inView, focusShows, isOpen };
+window.reader = { look, inView, namesOf, focusShows, isOpen };

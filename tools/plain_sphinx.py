@@ -53,7 +53,6 @@ def setup(app: Sphinx) -> None:
 def prepare_single_page(app: Sphinx) -> None:
     """Let the single page be written like the other pages."""
     if app.builder.name == "singlehtml":
-        app.set_html_assets_policy("always")  # MathJax too, although the first page has no formula
         # An extension that names this builder for its own node takes those of all others from it.
         handlers = app.registry.translation_handlers
         handlers["singlehtml"] = handlers["html"] | handlers.get("singlehtml", {})

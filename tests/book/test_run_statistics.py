@@ -152,13 +152,17 @@ def test_both_follow_a_new_execution_and_new_stored_times(book: Book) -> None:
     assert ["Chapter two", "5 s"] in book.tables()[1]
 
 
-def test_page_follows_a_new_notebook(book: Book) -> None:
+def test_page_follows_a_notebook_that_is_new(book: Book) -> None:
+    book.store({"smoke": {}})
     book.build()
     nbformat.write(book.notebook("three"), book.source / "notebooks" / "three.ipynb")
     book.execute("three")
     (book.source / "index.md").write_text(INDEX.replace("notebooks/one\n", "notebooks/one\nnotebooks/three\n"))
     book.build()
     assert [row[0] for row in book.tables()[0]] == ["Chapter", "Chapter two", "Chapter one", "Chapter three"]
+    book.execute("three", wall_seconds=100.0)
+    book.build()
+    assert book.tables()[0][3][1] == "1 min 40 s"
 
 
 def test_single_page_has_the_lines_and_the_tables(book: Book) -> None:

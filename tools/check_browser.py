@@ -38,6 +38,7 @@ ALLOWED: dict[str, str] = {}
 SEARCHES = ("hallucinator", "meta classifier", "transition matrix")
 TABLE = ("notebooks/04_benchmark.html", "benchmark-table")  # page, id of the heading
 MOST_KEYS = 600  # presses of Tab, after which a reader has given up
+PATIENCE = 300  # seconds for one page: a busy machine is no problem of the book
 
 Note = Callable[[str], None]  # takes down a problem of the page
 
@@ -101,7 +102,7 @@ class Reader:
 
         async with self.turns:
             context = await self.browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
-            context.set_default_timeout(60_000)  # a busy machine is no problem of the book
+            context.set_default_timeout(60_000)
             await context.add_init_script(SCRIPT)
             page = await context.new_page()
             page.on("console", heard)
@@ -109,9 +110,10 @@ class Reader:
             page.on("request", lambda request: asked(request.url))
             page.on("websocket", lambda socket: asked(socket.url))
             try:
-                yield page, note
-            except Error as error:
-                note(f"could not be checked: {error.message.splitlines()[0]}")
+                async with asyncio.timeout(PATIENCE):
+                    yield page, note
+            except (Error, TimeoutError) as error:
+                note(f"could not be checked: {str(error).partition(chr(10))[0] or 'no end in sight'}")
             finally:
                 await context.close()
 

@@ -251,7 +251,7 @@ def test_a_killed_sweep_leaves_no_worker_behind_and_goes_on_where_it_was(tmp_pat
     wait_until(lambda: not any(map(running, workers)), 60)
     (checkpoint,) = (tmp_path / "out").glob(".unfinished/*/checkpoint.pt")
     done = len(read(checkpoint)["history"])
-    again = subprocess.run([*command, "--time-budget", "8"], capture_output=True, text=True)
+    again = subprocess.run([*command, "--time-budget", "25"], capture_output=True, text=True)
     assert again.returncode == 75 and "paused" in again.stdout
     assert len(read(checkpoint)["history"]) > done >= 1
 

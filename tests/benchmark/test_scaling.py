@@ -1,5 +1,6 @@
 """The measuring scripts measure what they say; their figures are for an idle machine, not for a test."""
 
+import mmap
 import subprocess
 import time
 from pathlib import Path
@@ -22,9 +23,9 @@ def test_the_made_snapshot_has_separable_classes_and_the_stated_noise():
 
 def test_time_and_memory_of_a_call_are_its_own():
     def work() -> None:
-        held = torch.ones(100_000_000, dtype=torch.uint8)
-        time.sleep(0.2)
-        del held
+        with mmap.mmap(-1, 100_000_000) as held:  # straight from the system: a tensor may lie in memory that is held
+            held[::4096] = b"1" * len(range(0, len(held), 4096))
+            time.sleep(0.2)
 
     found = measured(work)
     assert 0.2 <= found["seconds"] < 2 and 80 < found["extra_mb"] < 150
@@ -41,9 +42,9 @@ def test_seconds_is_the_median_after_a_warm_up():
 
     def work() -> None:
         calls.append(None)
-        time.sleep(0.2 if len(calls) == 1 else 0.01)  # only the first call is slow
+        time.sleep(1 if len(calls) == 1 else 0.01)  # only the first call is slow
 
-    assert seconds(work, 3) < 0.1 and len(calls) == 4
+    assert seconds(work, 3) < 0.5 and len(calls) == 4
 
 
 @pytest.mark.parametrize(

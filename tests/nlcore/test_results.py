@@ -1,7 +1,6 @@
 import csv
 import json
 import math
-import mmap
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -100,14 +99,7 @@ def test_a_result_names_network_stem_size_and_a_hash_of_the_labels():
     assert result.images == 8 and len(result.noise["labels_sha256"]) == 12
 
 
-def pages(size: int) -> mmap.mmap:
-    """Memory straight from the system, each page touched: an allocator may hand out what the process already holds."""
-    memory = mmap.mmap(-1, size)
-    memory[::4096] = b"1" * len(range(0, size, 4096))
-    return memory
-
-
-def test_peak_memory_is_that_since_the_reset():
+def test_peak_memory_is_that_since_the_reset(pages):
     device = torch.device("cpu")
     if peak_memory_mb(device) is None:
         pytest.skip("this system does not say")

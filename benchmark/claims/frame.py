@@ -93,12 +93,12 @@ def run_seed(claim: Claim, lab: Lab, seed: int, folder: Path) -> dict[str, Any]:
         seeds.pop(str(seed), None)
     for condition, numbers in found.items():
         row["values"].setdefault(condition, {})[str(seed)] = {name: _plain(x) for name, x in numbers.items()}
-    row["values"] = {name: dict(sorted(seeds.items())) for name, seeds in row["values"].items() if seeds}
+    row["values"] = {name: _by_seed(seeds) for name, seeds in row["values"].items() if seeds}
     row["configurations"] += [made for made in lab.used if made not in row["configurations"]]
     row["environment"] = used
     # Runs that several claims share are paid by the first that asks.
     run = {"code": row["environment"]["code"], "cpu_seconds": round(time.process_time() - started, 1)}
-    row["runs"] = dict(sorted((row["runs"] | {str(seed): run}).items()))
+    row["runs"] = _by_seed(row["runs"] | {str(seed): run})
     store(row, folder)
     return row
 
@@ -108,6 +108,10 @@ def store(row: dict[str, Any], folder: Path) -> None:
     words = " ".join(row["runs"])
     row["command"] = f"python -m benchmark.claims {row['id']}" + (f" --seeds {words}" if words else "")
     save_file(folder / f"{row['id']}.json", json.dumps(row, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _by_seed(entries: dict[str, Any]) -> dict[str, Any]:
+    return dict(sorted(entries.items(), key=lambda entry: int(entry[0])))  # 10 comes after 9
 
 
 def _plain(number: float | None) -> float | None:

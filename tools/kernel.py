@@ -72,12 +72,13 @@ def execute(
 
 
 def peak_memory_mb(pid: int) -> float | None:
-    """The largest resident memory of a live process so far, where the system tells (Linux)."""
+    """The largest resident memory of a live process so far, where the system tells (Linux); 1 MB is 1,000,000 bytes,
+    as in `nlcore.results.peak_memory_mb`."""
     try:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     except OSError:
         return None
-    return round(int(found[1]) / 1024, 1) if found else None
+    return round(int(found[1]) * 1024 / 1e6, 1) if found else None
 
 
 def circumstances() -> dict:

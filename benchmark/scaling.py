@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 import typer
 
+from nlcore.basics.files import save_file
+from nlcore.basics.machine import environment, peak_memory_mb, reset_peak_memory
 from nlcore.division import Snapshot
-from nlcore.files import save_file
 from nlcore.methods import tssd
-from nlcore.results import environment, peak_memory_mb, reset_peak_memory
 from nlcore.voting import ballots_from_anchors, ballots_from_hard
 
 SIZES = (10_000, 25_000, 50_000, 100_000, 200_000, 400_000)

@@ -5,12 +5,11 @@
 >>> result.last
 """
 
-__version__ = "0.1.0"
-
+from nlcore.basics.errors import DivergenceError, InputError
+from nlcore.basics.machine import VERSION as __version__
 from nlcore.config import TrainConfig
 from nlcore.corruption import corrupt
 from nlcore.datasets import Dataset, load_dataset
-from nlcore.errors import DivergenceError, InputError
 from nlcore.labels import NoisyLabels
 from nlcore.results import Result
 from nlcore.training import train
@@ -22,6 +21,7 @@ __all__ = [
     "NoisyLabels",
     "Result",
     "TrainConfig",
+    "__version__",
     "corrupt",
     "load_dataset",
     "train",

@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
+from nlcore.basics.machine import environment
 from nlcore.benchmark import NAMED
 from nlcore.comparisons import after_warmup
 from nlcore.config import TrainConfig, with_overrides
 from nlcore.engine import Epoch, observe
 from nlcore.methods import METHODS
-from nlcore.results import describe_division, environment, read_results
+from nlcore.results import describe_division, read_results
 
 GROUPS = ("training", "ssl", "settings")
 

@@ -25,11 +25,12 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from nlcore.basics.errors import InputError, Paused, first_line
+from nlcore.basics.files import save_file
+from nlcore.basics.machine import code_version
 from nlcore.config import WITHOUT_RATE, TrainConfig
 from nlcore.corruption import split_kind
-from nlcore.errors import InputError, Paused, first_line
-from nlcore.files import save_file
-from nlcore.results import code_version, is_current, read_results, stored_result
+from nlcore.results import is_current, read_results, stored_result
 from nlcore.training import train
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from nlcore.errors import InputError, first_line
-from nlcore.files import write_atomically
+from nlcore.basics.errors import InputError, first_line
+from nlcore.basics.files import write_atomically
+from nlcore.basics.machine import code_version
 from nlcore.methods import METHODS
-from nlcore.results import code_version
 from nlcore.state import Learner, State
 
 log = logging.getLogger(__name__)

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from nlcore.basics.files import write_atomically
+from nlcore.basics.machine import code_version, cpu_threads
 from nlcore.config import TrainConfig
 from nlcore.datasets import Dataset, data_root
-from nlcore.engine import cpu_threads, observe, run
-from nlcore.files import write_atomically
+from nlcore.engine import observe, run
 from nlcore.labels import NoisyLabels
-from nlcore.results import code_version
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ import typer
 from tqdm import tqdm
 
 from nlcore import __version__, distributed
+from nlcore.basics.errors import DivergenceError, InputError, Paused, choose, first_line
+from nlcore.basics.files import save_file
 from nlcore.benchmark import Outcome, run_all
 from nlcore.config import TrainConfig, with_overrides
 from nlcore.corruption import NOISE_NAMES, corrupt
 from nlcore.datasets import DATASETS, Dataset, load_dataset
-from nlcore.errors import DivergenceError, InputError, Paused, choose, first_line
-from nlcore.files import save_file
 from nlcore.grids import read_grid
 from nlcore.labels import NoisyLabels
 from nlcore.methods import METHODS

@@ -12,6 +12,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from nlcore.basics.files import write_atomically
+from nlcore.basics.machine import environment
 from nlcore.config import TrainConfig
 from nlcore.division import (
     Snapshot,
@@ -24,11 +26,10 @@ from nlcore.division import (
     row_sums,
 )
 from nlcore.engine import Epoch, observe, run
-from nlcore.files import write_atomically
 from nlcore.hallucination import Anchors
 from nlcore.labels import NoisyLabels
 from nlcore.methods import anchor, tssd
-from nlcore.results import environment, is_current, stored_result
+from nlcore.results import is_current, stored_result
 from nlcore.training import prepare
 from nlcore.voting import ballots_from_hard, centred_unit, estimate_transition, soft_votes, with_transition
 

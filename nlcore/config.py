@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_args, get_origin
 
-from nlcore.errors import InputError, choose
+from nlcore.basics.errors import InputError, choose
 from nlcore.methods import METHODS
 from nlcore.mixmatch import SSLConfig
 from nlcore.networks import NETWORKS

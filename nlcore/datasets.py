@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nlcore.errors import InputError, choose, first_line
+from nlcore.basics.errors import InputError, choose, first_line
 from nlcore.folders import FOLDER_DATASETS, load_folder_dataset
 
 DATASETS = ("digits", "cifar10", "cifar100", "cifar100_coarse", *FOLDER_DATASETS)

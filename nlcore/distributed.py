@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from nlcore.errors import InputError
+from nlcore.basics.errors import InputError
 
 
 def size() -> int:

@@ -10,7 +10,6 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,17 +18,18 @@ import torch.nn.functional as F
 
 from nlcore import distributed
 from nlcore.augment import normalise, weak_views
+from nlcore.basics.chance import stream
+from nlcore.basics.errors import DivergenceError
 from nlcore.config import TrainConfig
 from nlcore.datasets import Dataset, balanced_sample
 from nlcore.division import Division, Snapshot, min_max
-from nlcore.errors import DivergenceError
 from nlcore.labels import NoisyLabels
 from nlcore.methods import METHODS
 from nlcore.mixmatch import batches, mixmatch_step, rampup
 from nlcore.networks import average_weights, recalibrate_batch_norm
 from nlcore.randaugment import strong_views
 from nlcore.results import describe_division
-from nlcore.state import Learner, State, start, stream
+from nlcore.state import Learner, State, start
 
 log = logging.getLogger(__name__)
 
@@ -321,17 +321,6 @@ def _weak(state: State, images: torch.Tensor) -> torch.Tensor:
 
 def _to_input(state: State, images: torch.Tensor) -> torch.Tensor:
     return normalise(images, state.mean, state.std).contiguous(memory_format=torch.channels_last)
-
-
-@contextmanager
-def cpu_threads(number: int) -> Iterator[None]:
-    """Let torch use so many CPU threads inside the block; 0 changes nothing."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _precision(state: State) -> torch.autocast:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from nlcore.errors import InputError, choose, first_line
+from nlcore.basics.errors import InputError, choose, first_line
 
 CHUNK = 256  # images that are decoded, and so held in memory, at once
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")

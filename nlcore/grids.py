@@ -15,9 +15,9 @@ from typing import Any
 
 import yaml
 
+from nlcore.basics.errors import InputError, first_line
 from nlcore.benchmark import by_name, parse_noise
 from nlcore.config import TrainConfig, with_overrides
-from nlcore.errors import InputError, first_line
 
 
 def read_grid(path: str | Path) -> dict[str, TrainConfig]:

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from nlcore.basics.errors import InputError, first_line
 from nlcore.datasets import data_root
-from nlcore.errors import InputError, first_line
 
 # CIFAR-N (Wei et al., 2022): labels that people gave to CIFAR.
 HUMAN_FILES = {

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nlcore.basics.errors import InputError, first_line
+from nlcore.basics.files import save_file
 from nlcore.datasets import Dataset
-from nlcore.errors import InputError, first_line
-from nlcore.files import save_file
 
 NO_CLASS = -1  # the true label of an image that shows none of the classes
 

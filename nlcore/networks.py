@@ -10,13 +10,13 @@ before the first block, costs CIFAR about ten points.
 
 import copy
 from collections.abc import Iterable
-from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nlcore.errors import InputError, choose, first_line
+from nlcore.basics.chance import seeded
+from nlcore.basics.errors import InputError, choose, first_line
 
 
 class Network(nn.Module):
@@ -157,17 +157,6 @@ def build_network(
         if name == "preact_resnet18":
             return PreActResNet18(in_channels, num_classes, image_size)
         return TorchvisionResNet(name, in_channels, num_classes, image_size, pretrained)
-
-
-@contextmanager
-def seeded(seed: int):
-    """Run torch's global generator from `seed` inside the block and restore it afterwards.
-
-    For code that offers no generator argument, such as weight initialisation and dropout.
-    """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
 
 
 def average_weights(teacher: nn.Module, student: nn.Module, decay: float) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from nlcore.basics.errors import InputError, first_line
+from nlcore.basics.files import save_file
 from nlcore.config import WITHOUT_RATE
-from nlcore.errors import InputError, first_line
-from nlcore.files import save_file
 from nlcore.results import STATISTICS, read_results
 
 METHOD_NAMES = {"ce": "CE", "dividemix": "DivideMix", "tssd": "TSSD", "anchor": "Anchor Hallucination"}

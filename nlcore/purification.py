@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nlcore.networks import seeded
+from nlcore.basics.chance import seeded
 
 MIN_SIDE = 100  # fewer examples of clean or noisy labels than this (scaled for small sets) and nothing is learnt
 

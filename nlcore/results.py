@@ -1,15 +1,11 @@
 """What a run leaves behind: `result.json`, `samples.csv`, and the reader that turns many of them into a table."""
 
-import contextlib
 import csv
-import functools
 import hashlib
 import io
 import json
 import logging
 import math
-import platform
-import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +13,11 @@ from typing import Any
 
 import torch
 
+from nlcore.basics.errors import InputError
+from nlcore.basics.files import save_file
+from nlcore.basics.machine import code_version, environment, peak_memory_mb
 from nlcore.config import TrainConfig
 from nlcore.division import Division, Snapshot
-from nlcore.errors import InputError
-from nlcore.files import save_file
 from nlcore.labels import NoisyLabels
 
 log = logging.getLogger(__name__)
@@ -225,62 +222,6 @@ def sample_table(state, snapshot: Snapshot, division: Division) -> dict[str, lis
         "clean_prob": [round(p, 6) for p in division.clean_prob.tolist()],
         "corrected_label": corrected.tolist(),
     }
-
-
-def environment(device: torch.device) -> dict[str, str]:
-    """Versions, code and device of this process."""
-    import numpy
-    import sklearn
-
-    import nlcore
-
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {
-        "nlcore": nlcore.__version__,
-        "code": code_version(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "scikit-learn": sklearn.__version__,
-        "device": f"{device.type}: {name}",
-        "threads": str(torch.get_num_threads()),
-    }
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Begin to measure `peak_memory_mb` anew."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        with contextlib.suppress(OSError):  # where there is no such file, the peak is not known either
-            Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory_mb(device: torch.device) -> float | None:
-    """Most memory in use since `reset_peak_memory`, in MB: on a GPU what torch has allocated, else the whole process
-    (Linux; elsewhere None)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e6
-
-
-@functools.cache
-def code_version() -> str:
-    """Twelve hexadecimal digits that change with any source file of the package that can change a number.
-
-    They are those of the first call: code that is edited while it runs is not the code that runs.
-    """
-    package = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        if path.stem in ("plots", "notebook"):  # pictures and page furniture
-            continue
-        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def read_results(folder: str | Path):

@@ -1,6 +1,5 @@
 """Everything that changes during a run is in one `State`, and `start` makes a fresh one."""
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,9 +7,10 @@ import numpy as np
 import torch
 
 from nlcore import distributed
+from nlcore.basics.chance import stream
+from nlcore.basics.errors import InputError
 from nlcore.config import TrainConfig
 from nlcore.datasets import Dataset
-from nlcore.errors import InputError
 from nlcore.labels import NO_CLASS, NoisyLabels
 from nlcore.networks import Network, build_network, frozen_copy
 
@@ -89,15 +89,6 @@ class State:
     def teacher(self) -> Network:
         """The average weights of the first network."""
         return self.learners[0].teacher
-
-
-def stream(seed: int, purpose: str) -> int:
-    """A seed for one use of chance, from the seed of the run and the name of the use.
-
-    Noise is drawn from the seed itself. Were the hold-out drawn from it too, the same permutation would choose both,
-    and the hold-out would be made of wrong labels.
-    """
-    return int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:6])
 
 
 def start(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> State:

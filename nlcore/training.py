@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nlcore import checkpoint, distributed
+from nlcore.basics.errors import Paused
+from nlcore.basics.machine import cpu_threads, reset_peak_memory
 from nlcore.checkpoint import Progress
 from nlcore.config import TrainConfig
 from nlcore.corruption import corrupt
 from nlcore.datasets import Dataset, load_dataset
-from nlcore.engine import Epoch, cpu_threads, divide, epochs, observe
-from nlcore.errors import Paused
+from nlcore.engine import Epoch, divide, epochs, observe
 from nlcore.labels import NoisyLabels
-from nlcore.results import Result, reset_peak_memory, sample_table
+from nlcore.results import Result, sample_table
 from nlcore.state import State, start
 
 

@@ -73,7 +73,7 @@ def execute(
 
 def peak_memory_mb(pid: int) -> float | None:
     """The largest resident memory of a live process so far, where the system tells (Linux); 1 MB is 1,000,000 bytes,
-    as in `nlcore.results.peak_memory_mb`."""
+    as in `nlcore.basics.machine.peak_memory_mb`."""
     try:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     except OSError:

@@ -13,9 +13,8 @@ import yaml
 
 from benchmark.claims import anchor, failures, questions, tssd
 from benchmark.claims.lab import Lab, Numbers
-from nlcore.engine import cpu_threads
-from nlcore.files import save_file
-from nlcore.results import environment
+from nlcore.basics.files import save_file
+from nlcore.basics.machine import cpu_threads, environment
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from nlcore.basics.chance import stream
 from nlcore.config import TrainConfig
 from nlcore.datasets import Dataset, load_dataset
 from nlcore.division import Snapshot
 from nlcore.engine import Epoch, observe, run
 from nlcore.results import Result
-from nlcore.state import State, start, stream
+from nlcore.state import State, start
 from nlcore.training import prepare, train
 
 Numbers = dict[str, dict[str, float | None]]  # condition -> name -> number

@@ -10,12 +10,11 @@ import torch.nn.functional as F
 
 from benchmark.claims.anchor import PRESETS, easy_and_hard, make, positions
 from benchmark.claims.lab import DIGITS, NOISES, PHOTOS, Lab, Numbers, Warm, cells, generator, long_tail, percent
+from nlcore.basics.chance import seeded, stream
 from nlcore.comparisons import roc_auc
 from nlcore.division import Snapshot
 from nlcore.methods import anchor, tssd
-from nlcore.networks import seeded
 from nlcore.noise import symmetric
-from nlcore.state import stream
 
 RATIOS = (10, 50)
 

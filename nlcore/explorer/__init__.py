@@ -18,11 +18,11 @@ from string import Template
 import numpy as np
 import torch
 
+from nlcore.basics.errors import InputError
 from nlcore.config import TrainConfig
 from nlcore.datasets import Dataset
 from nlcore.division import Snapshot, class_margin, loss_stream
 from nlcore.engine import epochs, observe
-from nlcore.errors import InputError
 from nlcore.labels import NO_CLASS, NoisyLabels
 from nlcore.methods import METHODS
 from nlcore.state import State, start

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from nlcore.basics.chance import seeded
+from nlcore.basics.errors import choose
 from nlcore.datasets import rank_in_class
 from nlcore.division import Division, Snapshot, class_means, min_max, with_every_class
-from nlcore.errors import choose
 from nlcore.hallucination import (
     Anchors,
     Hallucinator,
@@ -28,7 +29,6 @@ from nlcore.hallucination import (
     train_hallucinator,
 )
 from nlcore.mixture import low_component
-from nlcore.networks import seeded
 from nlcore.voting import (
     ballots_from_anchors,
     ballots_from_hard,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from nlcore.basics.errors import choose
 from nlcore.division import (
     COMBINATIONS,
     Division,
@@ -28,7 +29,6 @@ from nlcore.division import (
     undivided_classes,
     with_every_class,
 )
-from nlcore.errors import choose
 from nlcore.purification import MIN_SIDE, fit_meta_classifier, meta_features, purification_score, random_other_label
 
 SETS = ("positive", "mined", "negative", "uncertain")

@@ -15,6 +15,7 @@ import pytest
 from filelock import FileLock
 
 from nlcore import InputError, TrainConfig
+from nlcore.basics.errors import Paused
 from nlcore.benchmark import (
     by_name,
     cell_name,
@@ -28,7 +29,6 @@ from nlcore.benchmark import (
     summary,
 )
 from nlcore.checkpoint import read
-from nlcore.errors import Paused
 
 TINY = TrainConfig(method="ce", rate=0.2, subset=100, epochs=2, batch_size=16)
 

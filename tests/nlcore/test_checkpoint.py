@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from nlcore import InputError, TrainConfig, checkpoint, cli, load_dataset, train
+from nlcore.basics.errors import Paused
 from nlcore.checkpoint import MAGIC, NAME, PREVIOUS, read
-from nlcore.errors import Paused
 from nlcore.methods import METHODS
 from nlcore.mixmatch import PAPER_SSL
 
@@ -418,7 +418,7 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written_leaves_no_half_of_it
 
     fdopen = os.fdopen
     with monkeypatch.context() as patch:
-        patch.setattr("nlcore.files.os.fdopen", lambda *a: Full(fdopen(*a)))
+        patch.setattr("nlcore.basics.files.os.fdopen", lambda *a: Full(fdopen(*a)))
         with pytest.raises(InputError, match="No space left"):
             train(small(), folder=folder)
     assert {path.name for path in folder.iterdir()} <= {NAME, PREVIOUS}

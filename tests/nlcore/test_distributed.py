@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from nlcore import TrainConfig, distributed, engine, train
+from nlcore.basics.errors import Paused
 from nlcore.checkpoint import NAME, read
-from nlcore.errors import Paused
 
 SETTINGS = {"subset": 301, "epochs": 3, "warmup_epochs": 1, "method": "tssd", "networks": 2}
 TRAIN = "train --subset 301 --epochs 3 --warmup-epochs 1 --method tssd --networks 2 --set device=cpu".split()

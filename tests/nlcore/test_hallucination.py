@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from nlcore.basics.chance import seeded
 from nlcore.hallucination import (
     Anchors,
     Hallucinator,
@@ -14,7 +15,6 @@ from nlcore.hallucination import (
     interpolate,
     train_hallucinator,
 )
-from nlcore.networks import seeded
 
 
 def test_pairs_are_balanced_over_classes_and_never_of_one_class(rng):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from nlcore.basics.errors import InputError
 from nlcore.division import Snapshot
-from nlcore.errors import InputError
 from nlcore.methods import METHODS, anchor, dividemix, tssd
 
 ALL = [(name, preset) for name in METHODS for preset in ("tuned", "paper")]

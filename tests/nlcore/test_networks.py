@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model, get_model_weights
 
 from nlcore import InputError
+from nlcore.basics.chance import seeded
 from nlcore.networks import (
     CONVOLUTIONS,
     NETWORKS,
@@ -16,7 +17,6 @@ from nlcore.networks import (
     build_network,
     frozen_copy,
     recalibrate_batch_norm,
-    seeded,
 )
 
 

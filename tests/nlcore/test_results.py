@@ -8,18 +8,10 @@ import pytest
 import torch
 
 from nlcore import InputError, NoisyLabels, Result, TrainConfig
+from nlcore.basics.machine import code_version, environment, peak_memory_mb, reset_peak_memory
 from nlcore.division import Division, Snapshot
 from nlcore.networks import build_network
-from nlcore.results import (
-    check_output_folder,
-    code_version,
-    describe_division,
-    environment,
-    peak_memory_mb,
-    read_results,
-    reset_peak_memory,
-    sample_table,
-)
+from nlcore.results import check_output_folder, describe_division, read_results, sample_table
 
 SAMPLES = {
     "index": [0, 1],

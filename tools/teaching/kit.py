@@ -18,7 +18,7 @@ import nbformat
 import yaml
 from nbformat import NotebookNode
 
-from nlcore.files import save_file
+from nlcore.basics.files import save_file
 from tools.executed_notebooks import problem
 from tools.stamp import read_notebook
 from tools.teaching.copies import student_copy, teacher_copy

@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from nlcore.errors import InputError
+from nlcore.basics.errors import InputError
 
 
 def save_file(path: Path, content: str | bytes) -> None:

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from nlcore.files import write_atomically
+from nlcore.basics.files import write_atomically
 
 
 def test_a_failing_write_leaves_no_file(tmp_path, monkeypatch):

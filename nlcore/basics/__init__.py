@@ -1,0 +1,1 @@
+"""What every wing may use and what knows no wing: exceptions, files, chance, the machine, progress."""

@@ -9,7 +9,7 @@ from nlcore.basics.errors import DivergenceError, InputError
 from nlcore.basics.machine import VERSION as __version__
 from nlcore.config import TrainConfig
 from nlcore.corruption import corrupt
-from nlcore.datasets import Dataset, load_dataset
+from nlcore.data.datasets import Dataset, load_dataset
 from nlcore.labels import NoisyLabels
 from nlcore.results import Result
 from nlcore.training import train

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from nlcore.basics.files import write_atomically
 from nlcore.basics.machine import code_version, cpu_threads
 from nlcore.config import TrainConfig
-from nlcore.datasets import Dataset, data_root
+from nlcore.data.datasets import Dataset, data_root
 from nlcore.engine import observe, run
 from nlcore.labels import NoisyLabels
 

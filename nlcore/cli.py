@@ -15,7 +15,7 @@ from nlcore.basics.files import save_file
 from nlcore.benchmark import Outcome, run_all
 from nlcore.config import TrainConfig, with_overrides
 from nlcore.corruption import NOISE_NAMES, corrupt
-from nlcore.datasets import DATASETS, Dataset, load_dataset
+from nlcore.data.datasets import DATASETS, Dataset, load_dataset
 from nlcore.grids import read_grid
 from nlcore.labels import NoisyLabels
 from nlcore.methods import METHODS

@@ -9,7 +9,7 @@ import torch
 from nlcore import noise
 from nlcore.basics.errors import InputError, choose
 from nlcore.clean_model import clean_predictions
-from nlcore.datasets import Dataset, check_labels, load_dataset
+from nlcore.data.datasets import Dataset, check_labels, load_dataset
 from nlcore.label_files import HUMAN_FILES, HUMAN_LABELS, find_label_file, read_label_file
 from nlcore.labels import NO_CLASS, NoisyLabels, is_saved
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from nlcore.basics.errors import choose
-from nlcore.datasets import rank_in_class
+from nlcore.data.datasets import rank_in_class
 from nlcore.mixture import ashman_distance, fit_mixture, low_component
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from nlcore.augment import normalise, weak_views
 from nlcore.basics.chance import stream
 from nlcore.basics.errors import DivergenceError
 from nlcore.config import TrainConfig
-from nlcore.datasets import Dataset, balanced_sample
+from nlcore.data.datasets import Dataset, balanced_sample
 from nlcore.division import Division, Snapshot, min_max
 from nlcore.labels import NoisyLabels
 from nlcore.methods import METHODS

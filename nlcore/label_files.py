@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from nlcore.basics.errors import InputError, first_line
-from nlcore.datasets import data_root
+from nlcore.data.datasets import data_root
 
 # CIFAR-N (Wei et al., 2022): labels that people gave to CIFAR.
 HUMAN_FILES = {

@@ -13,7 +13,7 @@ import torch
 
 from nlcore.basics.errors import InputError, first_line
 from nlcore.basics.files import save_file
-from nlcore.datasets import Dataset
+from nlcore.data.datasets import Dataset
 
 NO_CLASS = -1  # the true label of an image that shows none of the classes
 

@@ -10,7 +10,7 @@ Nothing here draws from a global random state. `nlcore.corruption.corrupt` choos
 import torch
 
 from nlcore.basics.errors import InputError, choose
-from nlcore.datasets import CIFAR100_SUPERCLASS, Dataset
+from nlcore.data.datasets import CIFAR100_SUPERCLASS, Dataset
 
 # Patrini et al. (2017): MNIST digits 2->7, 3->8, 5<->6, 7->1; CIFAR-10 truck->automobile, bird->airplane, deer->horse,
 # cat<->dog.

@@ -12,7 +12,7 @@ import torch
 from nlcore.clean_model import CleanPredictions
 from nlcore.comparisons import roc_auc
 from nlcore.corruption import corrupt
-from nlcore.datasets import Dataset
+from nlcore.data.datasets import Dataset
 from nlcore.labels import NoisyLabels
 from nlcore.noise import SCALINGS, draw
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nlcore.datasets import Dataset
+from nlcore.data.datasets import Dataset
 from nlcore.labels import NoisyLabels
 from nlcore.mixture import Mixture
 

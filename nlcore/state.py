@@ -10,7 +10,7 @@ from nlcore import distributed
 from nlcore.basics.chance import stream
 from nlcore.basics.errors import InputError
 from nlcore.config import TrainConfig
-from nlcore.datasets import Dataset
+from nlcore.data.datasets import Dataset
 from nlcore.labels import NO_CLASS, NoisyLabels
 from nlcore.networks import Network, build_network, frozen_copy
 

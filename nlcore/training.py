@@ -13,7 +13,7 @@ from nlcore.basics.machine import cpu_threads, reset_peak_memory
 from nlcore.checkpoint import Progress
 from nlcore.config import TrainConfig
 from nlcore.corruption import corrupt
-from nlcore.datasets import Dataset, load_dataset
+from nlcore.data.datasets import Dataset, load_dataset
 from nlcore.engine import Epoch, divide, epochs, observe
 from nlcore.labels import NoisyLabels
 from nlcore.results import Result, sample_table

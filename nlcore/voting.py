@@ -7,7 +7,7 @@ are centred on the mean easy feature and normalised first: pooled ReLU features 
 import torch
 import torch.nn.functional as F
 
-from nlcore.datasets import rank_in_class
+from nlcore.data.datasets import rank_in_class
 
 BLOCK = 40_000_000  # cosines computed at once: 160 MB
 

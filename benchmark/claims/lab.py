@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from nlcore.basics.chance import stream
 from nlcore.config import TrainConfig
-from nlcore.datasets import Dataset, load_dataset
+from nlcore.data.datasets import Dataset, load_dataset
 from nlcore.division import Snapshot
 from nlcore.engine import Epoch, observe, run
 from nlcore.results import Result

@@ -20,7 +20,7 @@ import torch
 
 from nlcore.basics.errors import InputError
 from nlcore.config import TrainConfig
-from nlcore.datasets import Dataset
+from nlcore.data.datasets import Dataset
 from nlcore.division import Snapshot, class_margin, loss_stream
 from nlcore.engine import epochs, observe
 from nlcore.labels import NO_CLASS, NoisyLabels

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from nlcore.basics.chance import seeded
 from nlcore.basics.errors import choose
-from nlcore.datasets import rank_in_class
+from nlcore.data.datasets import rank_in_class
 from nlcore.division import Division, Snapshot, class_means, min_max, with_every_class
 from nlcore.hallucination import (
     Anchors,

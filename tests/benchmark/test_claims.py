@@ -15,7 +15,7 @@ from benchmark.claims.__main__ import main
 from benchmark.claims.frame import ROWS, Claim, claims, run_seed, stored_row
 from benchmark.claims.lab import DIGITS, NOISES, RESULTS, Lab, blurred_rows, cells, half_blurred, long_tail
 from nlcore import InputError
-from nlcore.datasets import Dataset, load_dataset
+from nlcore.data.datasets import Dataset, load_dataset
 from nlcore.division import Snapshot
 from nlcore.hallucination import Anchors
 from nlcore.ledger import VERDICTS, verdict

@@ -10,7 +10,7 @@ from scipy.stats import truncnorm
 
 from nlcore import InputError, corrupt, load_dataset
 from nlcore.corruption import NOISES, split_kind
-from nlcore.datasets import CIFAR100_CLASSES, CIFAR100_SUPERCLASS
+from nlcore.data.datasets import CIFAR100_CLASSES, CIFAR100_SUPERCLASS
 from nlcore.noise import ASYMMETRIC_PAIRS
 
 KINDS = ("symmetric", "asymmetric", "pairflip", "idn_xia", "idn_shared", "mixed")

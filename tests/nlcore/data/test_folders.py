@@ -13,8 +13,10 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from nlcore import InputError, folders
-from nlcore.folders import ANIMAL10N_CLASSES, FOLDER_DATASETS, load_folder_dataset
+from nlcore import InputError
+from nlcore.data import folders
+from nlcore.data.folders import load_folder_dataset
+from nlcore.data.layouts import ANIMAL10N_CLASSES, FOLDER_DATASETS
 
 WIDTH, HEIGHT = 10, 14  # of the images made here
 STREAMED = 2_000, 20_000  # images of the small and of the large folder whose memory is compared

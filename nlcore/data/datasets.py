@@ -2,7 +2,7 @@
 
 `digits` is bundled with scikit-learn, so a first run needs no network. CIFAR is downloaded once by torchvision and
 kept as a single `.npz`; a present `.npz` is used as it is. What comes as folders of image files is decoded once into a
-memory map, see `nlcore.folders`.
+memory map, see `nlcore.data.folders`.
 """
 
 import os
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from nlcore.basics.errors import InputError, choose, first_line
-from nlcore.folders import FOLDER_DATASETS, load_folder_dataset
+from nlcore.data.folders import load_folder_dataset
+from nlcore.data.layouts import FOLDER_DATASETS
 
 DATASETS = ("digits", "cifar10", "cifar100", "cifar100_coarse", *FOLDER_DATASETS)
 STATISTICS_BATCH = 2000  # images whose pixels are counted at once

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nlcore import Dataset, InputError, load_dataset
-from nlcore.datasets import CIFAR100_SUPERCLASS, balanced_sample, check_labels, rank_in_class
+from nlcore.data.datasets import CIFAR100_SUPERCLASS, balanced_sample, check_labels, rank_in_class
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def test_statistics_that_are_known_are_taken_as_they_are(digits):
 
 def test_statistics_are_counted_in_parts_with_the_same_result(digits, monkeypatch):
     whole = digits.channel_statistics()
-    monkeypatch.setattr("nlcore.datasets.STATISTICS_BATCH", 100)
+    monkeypatch.setattr("nlcore.data.datasets.STATISTICS_BATCH", 100)
     assert all(torch.equal(a, b) for a, b in zip(whole, digits.channel_statistics(), strict=True))
 
 

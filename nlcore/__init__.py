@@ -7,10 +7,10 @@
 
 from nlcore.basics.errors import DivergenceError, InputError
 from nlcore.basics.machine import VERSION as __version__
+from nlcore.clean_model import corrupt
 from nlcore.config import TrainConfig
-from nlcore.corruption import corrupt
 from nlcore.data.datasets import Dataset, load_dataset
-from nlcore.labels import NoisyLabels
+from nlcore.noise.labels import NoisyLabels
 from nlcore.results import Result
 from nlcore.training import train
 

@@ -29,7 +29,7 @@ from nlcore.basics.errors import InputError, Paused, first_line
 from nlcore.basics.files import save_file
 from nlcore.basics.machine import code_version
 from nlcore.config import WITHOUT_RATE, TrainConfig
-from nlcore.corruption import split_kind
+from nlcore.noise.corrupt import split_kind
 from nlcore.results import is_current, read_results, stored_result
 from nlcore.training import train
 

@@ -10,7 +10,6 @@ import io
 import json
 import logging
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,24 +21,12 @@ from nlcore.basics.machine import code_version, cpu_threads
 from nlcore.config import TrainConfig
 from nlcore.data.datasets import Dataset, data_root
 from nlcore.engine import observe, run
-from nlcore.labels import NoisyLabels
+from nlcore.noise import corrupt as noise
+from nlcore.noise.corrupt import opinion_epochs
+from nlcore.noise.labels import NoisyLabels
+from nlcore.noise.models import CleanPredictions
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class CleanPredictions:
-    """A clean-label model's view of N training images, in evaluation mode and without augmentation.
-
-    Attributes
-    ----------
-    logits, features : (N, K) and (N, d) float32, after the last epoch.
-    mean_probs : (N, K) float32, softmax averaged over all epochs.
-    """
-
-    logits: torch.Tensor
-    features: torch.Tensor
-    mean_probs: torch.Tensor
 
 
 def clean_predictions(dataset: Dataset, seed: int, epochs: int) -> CleanPredictions:
@@ -55,6 +42,15 @@ def clean_predictions(dataset: Dataset, seed: int, epochs: int) -> CleanPredicti
         predictions = _trained(dataset, config)
         _keep(path, digest, predictions)
     return predictions
+
+
+def corrupt(
+    dataset: Dataset, kind: str, rate: float | None, seed: int, opinion: CleanPredictions | None = None, **options
+) -> NoisyLabels:
+    """`nlcore.noise.corrupt.corrupt`, with the opinion of a model that is trained here where none is passed."""
+    if opinion is None and (epochs := opinion_epochs(kind, rate, options)):
+        opinion = clean_predictions(dataset, seed, epochs)
+    return noise.corrupt(dataset, kind, rate, seed, opinion, **options)
 
 
 def _trained(dataset: Dataset, config: TrainConfig) -> CleanPredictions:

@@ -13,12 +13,13 @@ from nlcore import __version__, distributed
 from nlcore.basics.errors import DivergenceError, InputError, Paused, choose, first_line
 from nlcore.basics.files import save_file
 from nlcore.benchmark import Outcome, run_all
+from nlcore.clean_model import corrupt
 from nlcore.config import TrainConfig, with_overrides
-from nlcore.corruption import NOISE_NAMES, corrupt
 from nlcore.data.datasets import DATASETS, Dataset, load_dataset
 from nlcore.grids import read_grid
-from nlcore.labels import NoisyLabels
 from nlcore.methods import METHODS
+from nlcore.noise.corrupt import NOISE_NAMES
+from nlcore.noise.labels import NoisyLabels
 from nlcore.presets import BUDGETS, PRESETS
 from nlcore.published import comparison, read_published, write_table
 from nlcore.results import check_output_folder, is_current, stored_result, summary_line

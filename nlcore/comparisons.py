@@ -27,8 +27,8 @@ from nlcore.division import (
 )
 from nlcore.engine import Epoch, observe, run
 from nlcore.hallucination import Anchors
-from nlcore.labels import NoisyLabels
 from nlcore.methods import anchor, tssd
+from nlcore.noise.labels import NoisyLabels
 from nlcore.results import is_current, stored_result
 from nlcore.training import prepare
 from nlcore.voting import ballots_from_hard, centred_unit, estimate_transition, soft_votes, with_transition

@@ -23,10 +23,10 @@ from nlcore.basics.errors import DivergenceError
 from nlcore.config import TrainConfig
 from nlcore.data.datasets import Dataset, balanced_sample
 from nlcore.division import Division, Snapshot, min_max
-from nlcore.labels import NoisyLabels
 from nlcore.methods import METHODS
 from nlcore.mixmatch import batches, mixmatch_step, rampup
 from nlcore.networks import average_weights, recalibrate_batch_norm
+from nlcore.noise.labels import NoisyLabels
 from nlcore.randaugment import strong_views
 from nlcore.results import describe_division
 from nlcore.state import Learner, State, start

@@ -9,12 +9,11 @@ from collections.abc import Iterable
 import pandas as pd
 import torch
 
-from nlcore.clean_model import CleanPredictions
+from nlcore.clean_model import CleanPredictions, corrupt
 from nlcore.comparisons import roc_auc
-from nlcore.corruption import corrupt
 from nlcore.data.datasets import Dataset
-from nlcore.labels import NoisyLabels
-from nlcore.noise import SCALINGS, draw
+from nlcore.noise.labels import NoisyLabels
+from nlcore.noise.models import SCALINGS, draw
 
 FEATURE_DIMENSIONS = 32  # principal components that the two-sample classifier sees
 

@@ -18,7 +18,7 @@ from nlcore.basics.files import save_file
 from nlcore.basics.machine import code_version, environment, peak_memory_mb
 from nlcore.config import TrainConfig
 from nlcore.division import Division, Snapshot
-from nlcore.labels import NoisyLabels
+from nlcore.noise.labels import NoisyLabels
 
 log = logging.getLogger(__name__)
 

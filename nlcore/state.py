@@ -11,8 +11,8 @@ from nlcore.basics.chance import stream
 from nlcore.basics.errors import InputError
 from nlcore.config import TrainConfig
 from nlcore.data.datasets import Dataset
-from nlcore.labels import NO_CLASS, NoisyLabels
 from nlcore.networks import Network, build_network, frozen_copy
+from nlcore.noise.labels import NO_CLASS, NoisyLabels
 
 
 @dataclass(frozen=True)

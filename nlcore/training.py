@@ -11,11 +11,11 @@ from nlcore import checkpoint, distributed
 from nlcore.basics.errors import Paused
 from nlcore.basics.machine import cpu_threads, reset_peak_memory
 from nlcore.checkpoint import Progress
+from nlcore.clean_model import corrupt
 from nlcore.config import TrainConfig
-from nlcore.corruption import corrupt
 from nlcore.data.datasets import Dataset, load_dataset
 from nlcore.engine import Epoch, divide, epochs, observe
-from nlcore.labels import NoisyLabels
+from nlcore.noise.labels import NoisyLabels
 from nlcore.results import Result, sample_table
 from nlcore.state import State, start
 

@@ -14,7 +14,7 @@ from nlcore.basics.chance import seeded, stream
 from nlcore.comparisons import roc_auc
 from nlcore.division import Snapshot
 from nlcore.methods import anchor, tssd
-from nlcore.noise import symmetric
+from nlcore.noise.models import symmetric
 
 RATIOS = (10, 50)
 

@@ -23,8 +23,8 @@ from nlcore.config import TrainConfig
 from nlcore.data.datasets import Dataset
 from nlcore.division import Snapshot, class_margin, loss_stream
 from nlcore.engine import epochs, observe
-from nlcore.labels import NO_CLASS, NoisyLabels
 from nlcore.methods import METHODS
+from nlcore.noise.labels import NO_CLASS, NoisyLabels
 from nlcore.state import State, start
 
 TITLES = {"ce": "Cross-entropy", "dividemix": "DivideMix", "tssd": "TSSD", "anchor": "Anchor Hallucination"}

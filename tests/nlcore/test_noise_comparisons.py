@@ -5,7 +5,7 @@ import torch
 
 from nlcore import NoisyLabels, corrupt
 from nlcore.clean_model import CleanPredictions
-from nlcore.noise import SCALINGS
+from nlcore.noise.models import SCALINGS
 from nlcore.noise_comparisons import (
     confusion_numbers,
     difficulty,

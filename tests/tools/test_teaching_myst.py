@@ -96,7 +96,7 @@ def test_link_follows_the_folder() -> None:
     [
         ("{term}`anchor <anchors>`", "anchor"),
         ("{ref}`two-streams`", "two streams"),
-        ("{py:func}`~nlcore.noise.draw`", "`draw`"),
+        ("{py:func}`~nlcore.noise.models.draw`", "`draw`"),
         ("{math}`x^2`", "$x^2$"),
         ("(a-target)=\n# Title", "# Title"),
         ("$$ x $$ (eq-x)", "$$ x $$"),

@@ -599,7 +599,7 @@ def test_a_damaged_copy_is_named_with_the_advice_to_delete_it(damage, tmp_path):
 MEASURE = """
 import sys
 from pathlib import Path
-from nlcore.folders import load_folder_dataset
+from nlcore.data.folders import load_folder_dataset
 
 def kilobytes(key):
     return int(Path("/proc/self/status").read_text().split(key + ":")[1].split()[0])
@@ -622,7 +622,7 @@ def test_ten_times_the_images_take_no_more_memory(tmp_path):
             for i in range(count):
                 os.link(image, tmp_path / str(n) / "animal10n" / folder / f"{i % 10}_{i}.jpg")
         command = [sys.executable, "-c", MEASURE, str(tmp_path / str(n))]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3])
         assert done.returncode == 0, done.stderr
         loaded, peak, anonymous_bytes = map(int, done.stdout.split())
         assert loaded == n

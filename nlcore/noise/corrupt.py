@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from nlcore import noise
 from nlcore.basics.errors import InputError, choose
-from nlcore.clean_model import clean_predictions
 from nlcore.data.datasets import Dataset, check_labels, load_dataset
-from nlcore.label_files import HUMAN_FILES, HUMAN_LABELS, find_label_file, read_label_file
-from nlcore.labels import NO_CLASS, NoisyLabels, is_saved
+from nlcore.noise import models
+from nlcore.noise.label_files import HUMAN_FILES, HUMAN_LABELS, find_label_file, read_label_file
+from nlcore.noise.labels import NO_CLASS, NoisyLabels, is_saved
+from nlcore.noise.models import CleanPredictions
 
 # kind -> its options with their defaults
 NOISES: dict[str, dict[str, Any]] = {
@@ -35,17 +35,19 @@ SECOND_SEED = 1000  # added to the seed: with the same one the second would choo
 PLC_ROWS, PLC_OF = 45_000, 50_000  # PLC's label files cover the first so many images of CIFAR
 
 
-def corrupt(dataset: Dataset, kind: str, rate: float | None, seed: int, **options) -> NoisyLabels:
+def corrupt(
+    dataset: Dataset, kind: str, rate: float | None, seed: int, opinion: CleanPredictions | None = None, **options
+) -> NoisyLabels:
     """Give the training images of a dataset noisy labels.
 
     Parameters
     ----------
-    kind : a model of `nlcore.noise`, drawn at `rate`, with its options:
+    kind : a model of `nlcore.noise.models`, drawn at `rate`, with its options:
 
         - `symmetric` (`include_true=True`), `asymmetric`, `pairflip`;
         - `idn_xia`, `idn_shared` (`scaling="raw"`, `"unit"` or `"normalised"`);
-        - `idn_pmd` (`type="I"`, `"II"` or `"III"`) and `idn_seal`, which first train a network on the true labels for
-          `epochs=10`, see `nlcore.clean_model`;
+        - `idn_pmd` (`type="I"`, `"II"` or `"III"`) and `idn_seal`, which ask a network that was trained on the true
+          labels for `epochs=10`: its `opinion`;
         - `open_set` (`source`: the name of a dataset, or a `Dataset`): labels stay, but a share of the images is
           replaced by images of another dataset. `NoisyLabels.shown` puts them in place;
         - `mixed` (`first="idn_xia"`, `second="symmetric"`, `second_rate`: None = `rate`, `first_options`,
@@ -55,15 +57,18 @@ def corrupt(dataset: Dataset, kind: str, rate: float | None, seed: int, **option
 
         - `human:SET`, CIFAR-10N (`aggre`, `random1`, `random2`, `random3`, `worst`) and CIFAR-100N (`fine`; `coarse` on
           `cifar100_coarse`), from the authors' file in the data folder;
-        - `file:PATH`, a label file, see `nlcore.label_files`; option `key` names the entry where it holds several;
+        - `file:PATH`, a label file, see `nlcore.noise.label_files`; option `key` names the entry if it holds several;
         - `given`: the dataset's own labels are the noisy ones, and the true ones are unknown.
     rate : in [0, 1). A rate of 0 leaves every label as it is.
     seed : of a generator of its own; the global random state is neither read nor written.
+    opinion : of a clean model, for the noises that need one (see `opinion_epochs`). Nothing is trained here;
+        `nlcore.corrupt` does it where no opinion is passed.
 
     Raises
     ------
     InputError : an unknown kind or option, a rate outside [0, 1) or out of the model's reach, labels that do not fit
-        the images, a label file that is missing, damaged, of another length or order, or more than labels.
+        the images, a label file that is missing, damaged, of another length or order, or more than labels; an opinion
+        that is missing or of other images.
     """
     kind, argument = split_kind(kind)
     options = _checked(kind, options)
@@ -82,12 +87,29 @@ def corrupt(dataset: Dataset, kind: str, rate: float | None, seed: int, **option
         return _from_file(dataset, path, options["key"], "file", name)
     _check_rate(rate)
     if kind == "mixed":
-        return _mixed(dataset, rate, seed, options)
+        return _mixed(dataset, rate, seed, options, opinion)
     if kind == "open_set":
         return _open_set(dataset, rate, seed, options["source"], name)
     labels = dataset.train_labels
-    given, flip_prob, words = _drawn(dataset, labels, kind, rate, seed, options)
+    given, flip_prob, words = _drawn(dataset, labels, kind, rate, seed, options, opinion)
     return NoisyLabels.measured(given, labels, dataset.num_classes, f"{words} of {name}", flip_prob=flip_prob)
+
+
+def opinion_epochs(kind: str, rate: float | None, options: dict[str, Any]) -> int | None:
+    """For how many epochs a clean model has to be trained before this noise can ask it; None if it asks none.
+
+    Raises
+    ------
+    InputError : an unknown kind or option, a rate outside [0, 1): before anything is trained for it.
+    """
+    kind, _ = split_kind(kind)
+    options = _checked(kind, options)
+    if kind == "mixed":
+        return opinion_epochs(options["first"], rate, options["first_options"])
+    if kind not in ("idn_pmd", "idn_seal"):
+        return None
+    _check_rate(rate)
+    return options["epochs"] if rate else None
 
 
 def split_kind(kind: str) -> tuple[str, str]:
@@ -108,6 +130,8 @@ def _checked(kind: str, options: dict[str, Any]) -> dict[str, Any]:
         expected = type(defaults[key])
         if defaults[key] is not None and type(value) is not expected:
             raise InputError(f"option {key} of {kind} noise must be of type {expected.__name__}, not {value!r}")
+    if kind == "idn_pmd":
+        choose("type of idn_pmd", (defaults | options)["type"], models.PMD_TYPES)
     if options.get("epochs", 1) < 1:
         raise InputError(f"option epochs of {kind} noise must be at least 1, not {options['epochs']}")
     return defaults | options
@@ -119,9 +143,15 @@ def _check_rate(rate: float | None) -> None:
 
 
 def _drawn(
-    dataset: Dataset, labels: torch.Tensor, kind: str, rate: float, seed: int, options: dict[str, Any]
+    dataset: Dataset,
+    labels: torch.Tensor,
+    kind: str,
+    rate: float,
+    seed: int,
+    options: dict[str, Any],
+    opinion: CleanPredictions | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None, str]:
-    """What a model of `nlcore.noise` makes of labels (N,): given labels (N,), flip probabilities or None, a name."""
+    """What a noise model makes of labels (N,): given labels (N,), flip probabilities or None, a name."""
     num_classes = dataset.num_classes
     generator = torch.Generator().manual_seed(seed)
     words = " ".join([kind, f"rate={rate:g}", f"seed={seed}", *(f"{key}={value}" for key, value in options.items())])
@@ -129,29 +159,43 @@ def _drawn(
     if rate == 0:
         given = labels.clone()
     elif kind == "symmetric":
-        given = noise.symmetric(labels, num_classes, rate, generator, **options)
+        given = models.symmetric(labels, num_classes, rate, generator, **options)
     elif kind == "asymmetric":
-        given = noise.flip_by_map(labels, noise.asymmetric_target(dataset), rate, generator)
+        given = models.flip_by_map(labels, models.asymmetric_target(dataset), rate, generator)
     elif kind == "pairflip":
-        given = noise.flip_by_map(labels, noise.pairflip_target(num_classes), rate, generator)
+        given = models.flip_by_map(labels, models.pairflip_target(num_classes), rate, generator)
     elif kind in ("idn_xia", "idn_shared"):
-        scaling = choose("scaling", options["scaling"], noise.SCALINGS)
+        scaling = choose("scaling", options["scaling"], models.SCALINGS)
         statistics = dataset.channel_statistics() if scaling == "normalised" else None
-        model = noise.idn_xia_probabilities if kind == "idn_xia" else noise.idn_shared_probabilities
+        model = models.idn_xia_probabilities if kind == "idn_xia" else models.idn_shared_probabilities
         probabilities = model(dataset.train_images, labels, num_classes, rate, generator, scaling, statistics)
         flip_prob = 1 - probabilities.gather(1, labels[:, None]).squeeze(1)
-        given = noise.draw(probabilities, generator)
+        given = models.draw(probabilities, generator)
     elif kind == "idn_pmd":
-        choose("type of idn_pmd", options["type"], noise.PMD_TYPES)  # before a network is trained
-        logits = clean_predictions(dataset, seed, options["epochs"]).logits
-        given, flip_prob, factor = noise.idn_pmd(logits, labels, rate, options["type"], generator)
+        logits = _fitting(opinion, kind, labels, num_classes).logits
+        given, flip_prob, factor = models.idn_pmd(logits, labels, rate, options["type"], generator)
         words += f" factor={factor:.4g}"
     else:
-        given = noise.idn_seal(clean_predictions(dataset, seed, options["epochs"]).mean_probs, labels, rate)
+        given = models.idn_seal(_fitting(opinion, kind, labels, num_classes).mean_probs, labels, rate)
     return given, flip_prob, words
 
 
-def _mixed(dataset: Dataset, rate: float, seed: int, options: dict[str, Any]) -> NoisyLabels:
+def _fitting(opinion: CleanPredictions | None, kind: str, labels: torch.Tensor, num_classes: int) -> CleanPredictions:
+    """The opinion, if there is one of these images."""
+    if opinion is None:
+        raise InputError(
+            f"{kind} noise needs the opinion of a clean model: pass it, or let nlcore.corrupt train one"
+        )
+    if opinion.logits.shape != (len(labels), num_classes):
+        raise InputError(
+            f"the opinion is of {tuple(opinion.logits.shape)} images and classes, not {(len(labels), num_classes)}"
+        )
+    return opinion
+
+
+def _mixed(
+    dataset: Dataset, rate: float, seed: int, options: dict[str, Any], opinion: CleanPredictions | None
+) -> NoisyLabels:
     """One noise, then a second one on its given labels."""
     if split_kind(options["first"])[0] in ("mixed", "open_set", "given"):
         raise InputError(f"mixed noise cannot begin with {options['first']}")
@@ -159,7 +203,7 @@ def _mixed(dataset: Dataset, rate: float, seed: int, options: dict[str, Any]) ->
     then_options = _checked(then, options["second_options"])
     then_rate = rate if options["second_rate"] is None else options["second_rate"]
     _check_rate(then_rate)
-    first = corrupt(dataset, options["first"], rate, seed, **options["first_options"])
+    first = corrupt(dataset, options["first"], rate, seed, opinion, **options["first_options"])
     if first.true_labels is None:
         raise InputError(f"mixed noise needs true labels, and {options['first']} has none")
     shown = first.shown(dataset)
@@ -186,7 +230,7 @@ def _open_set(dataset: Dataset, rate: float, seed: int, source: str | Dataset | 
     if ours != theirs:
         raise InputError(f"open_set noise: images of {source.name} are {theirs}, those of {dataset.name} {ours}")
     generator = torch.Generator().manual_seed(seed)
-    rows = noise.choose_samples(len(dataset.train_labels), rate, generator).sort().values
+    rows = models.choose_samples(len(dataset.train_labels), rate, generator).sort().values
     if len(rows) > len(source.train_images):
         raise InputError(f"open_set noise needs {len(rows)} images, {source.name} has {len(source.train_images)}")
     picked = torch.randperm(len(source.train_images), generator=generator)[: len(rows)]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import truncnorm
 
 from nlcore import InputError
-from nlcore.noise import draw, idn_pmd, idn_seal, idn_shared_probabilities, idn_xia_probabilities
+from nlcore.noise.models import draw, idn_pmd, idn_seal, idn_shared_probabilities, idn_xia_probabilities
 
 # -- noise that projects the image
 
@@ -62,7 +62,7 @@ def test_many_images_are_projected_in_parts_with_the_same_result(make_dataset, m
     dataset = make_dataset(300, 3)
     arguments = dataset.train_images, dataset.train_labels, 3, 0.4
     whole = idn_xia_probabilities(*arguments, torch.Generator().manual_seed(0), "unit")
-    monkeypatch.setattr("nlcore.noise.PROJECTED_AT_ONCE", 7)
+    monkeypatch.setattr("nlcore.noise.models.PROJECTED_AT_ONCE", 7)
     parts = idn_xia_probabilities(*arguments, torch.Generator().manual_seed(0), "unit")
     torch.testing.assert_close(parts, whole, atol=1e-12, rtol=0)
 

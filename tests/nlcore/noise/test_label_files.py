@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nlcore import InputError
-from nlcore.label_files import HUMAN_FILES, HUMAN_LABELS, find_label_file, read_label_file
+from nlcore.noise.label_files import HUMAN_FILES, HUMAN_LABELS, find_label_file, read_label_file
 
 MILLION = 1_000_000
 

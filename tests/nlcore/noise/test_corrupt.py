@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from scipy.stats import truncnorm
 
 from nlcore import InputError, corrupt, load_dataset
-from nlcore.corruption import NOISES, split_kind
 from nlcore.data.datasets import CIFAR100_CLASSES, CIFAR100_SUPERCLASS
-from nlcore.noise import ASYMMETRIC_PAIRS
+from nlcore.noise import corrupt as noise
+from nlcore.noise.corrupt import NOISES, opinion_epochs, split_kind
+from nlcore.noise.models import ASYMMETRIC_PAIRS, CleanPredictions
 
 KINDS = ("symmetric", "asymmetric", "pairflip", "idn_xia", "idn_shared", "mixed")
 any_kind = st.sampled_from(KINDS)
@@ -222,7 +223,7 @@ def test_a_rate_that_pmd_cannot_reach_is_one_clear_line(digits):
 
 
 def test_wrong_options_are_found_before_a_network_is_trained(digits, monkeypatch):
-    monkeypatch.setattr("nlcore.corruption.clean_predictions", lambda *a: pytest.fail("trained"))
+    monkeypatch.setattr("nlcore.clean_model.clean_predictions", lambda *a: pytest.fail("trained"))
     for options in ({"type": "IV"}, {"type": 1}, {"epochs": 0}, {"epochs": 2.5}, {"epochs": True}):
         with pytest.raises(InputError):
             corrupt(digits, "idn_pmd", 0.4, 0, **options)
@@ -560,3 +561,44 @@ def test_every_kind_is_split_from_its_argument():
     for kind in NOISES:
         argument = {"human": "worst", "file": "a:b.pt"}.get(kind, "")
         assert split_kind(f"{kind}:{argument}" if argument else kind) == (kind, argument)
+
+
+# -- a clean model's opinion, passed in
+
+
+@pytest.mark.parametrize("kind", ["idn_pmd", "idn_seal"])
+def test_an_opinion_that_is_passed_is_asked_and_nothing_is_trained(digits, kind, monkeypatch, rng):
+    monkeypatch.setattr("nlcore.clean_model.clean_predictions", lambda *a: pytest.fail("trained"))
+    n, k = len(digits.train_labels), digits.num_classes
+    doubts = torch.randn(n, k, generator=rng) + 3 * torch.nn.functional.one_hot(digits.train_labels, k)
+    opinion = CleanPredictions(doubts, torch.zeros(n, 2), doubts.softmax(1))
+    for ask in (corrupt, noise.corrupt):
+        given = ask(digits, kind, 0.3, 0, opinion=opinion).given_labels
+        wrong = given != digits.train_labels
+        assert float(wrong.double().mean()) == pytest.approx(0.3, abs=0.01)
+        doubted = doubts.topk(2).indices  # it is one of the two most likely classes that a label falls to
+        assert bool((given[wrong, None] == doubted[wrong]).any(1).all())
+
+
+@pytest.mark.parametrize("kind", ["idn_pmd", "idn_seal"])
+def test_without_training_an_opinion_has_to_be_passed_and_to_fit(digits, kind):
+    with pytest.raises(InputError, match="opinion of a clean model"):
+        noise.corrupt(digits, kind, 0.3, 0)
+    short = CleanPredictions(torch.zeros(3, 10), torch.zeros(3, 2), torch.full((3, 10), 0.1))
+    with pytest.raises(InputError, match=r"\(3, 10\)"):
+        noise.corrupt(digits, kind, 0.3, 0, opinion=short)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate", "options", "expected"),
+    [
+        ("symmetric", 0.4, {}, None),
+        ("human:worst", None, {}, None),
+        ("idn_seal", 0.4, {"epochs": 3}, 3),
+        ("idn_pmd", 0.0, {}, None),
+        ("mixed", 0.4, {"first": "idn_pmd", "first_options": {"epochs": 4}}, 4),
+        ("mixed", 0.4, {"first": "idn_xia"}, None),
+    ],
+)
+def test_a_noise_says_for_how_long_its_clean_model_is_trained(kind, rate, options, expected):
+    assert opinion_epochs(kind, rate, options) == expected

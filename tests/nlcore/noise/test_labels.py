@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nlcore import InputError, NoisyLabels, corrupt
-from nlcore.labels import NO_CLASS, realised_transition
+from nlcore.noise.labels import NO_CLASS, realised_transition
 
 
 def equal(a, b) -> bool:

@@ -4,8 +4,10 @@ Definitions follow the official code of each model's authors. Some hide a trap t
 over ALL classes by default (the DivideMix convention), so that a rate of 0.5 flips 45 % of ten classes' labels; the
 noise of `idn_xia` depends on how the pixels were scaled; the one projection of `idn_shared` makes a class a sink.
 
-Nothing here draws from a global random state. `nlcore.corruption.corrupt` chooses a model by its name.
+Nothing here draws from a global random state. `nlcore.noise.corrupt.corrupt` chooses a model by its name.
 """
+
+from dataclasses import dataclass
 
 import torch
 
@@ -151,6 +153,21 @@ def _scaled(images: torch.Tensor, scaling: str, statistics) -> torch.Tensor:
 
 
 # -- noise that asks a model trained on clean labels
+
+
+@dataclass(frozen=True)
+class CleanPredictions:
+    """A clean-label model's view of N training images, in evaluation mode and without augmentation.
+
+    Attributes
+    ----------
+    logits, features : (N, K) and (N, d) float32, after the last epoch.
+    mean_probs : (N, K) float32, softmax averaged over all epochs.
+    """
+
+    logits: torch.Tensor
+    features: torch.Tensor
+    mean_probs: torch.Tensor
 
 
 def idn_pmd(logits, labels, rate, noise_type, generator) -> tuple[torch.Tensor, torch.Tensor, float]:

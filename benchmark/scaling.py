@@ -20,9 +20,9 @@ import typer
 
 from nlcore.basics.files import save_file
 from nlcore.basics.machine import environment, peak_memory_mb, reset_peak_memory
-from nlcore.division import Snapshot
 from nlcore.methods import tssd
-from nlcore.voting import ballots_from_anchors, ballots_from_hard
+from nlcore.selection.division import Snapshot
+from nlcore.selection.voting import ballots_from_anchors, ballots_from_hard
 
 SIZES = (10_000, 25_000, 50_000, 100_000, 200_000, 400_000)
 DIM, CLASSES, ANCHORS = 512, 10, 5_000

@@ -24,7 +24,7 @@ from nlcore.methods import anchor, tssd
 from nlcore.mixmatch import SSLConfig, mixmatch_step
 from nlcore.networks import average_weights, build_network, frozen_copy
 from nlcore.randaugment import strong_views
-from nlcore.voting import ballots_from_anchors, ballots_from_hard, soft_votes
+from nlcore.selection.voting import ballots_from_anchors, ballots_from_hard, soft_votes
 
 BATCH = 64  # labelled, and as many unlabelled
 SSL = SSLConfig(views=2)

@@ -15,8 +15,13 @@ import torch
 from nlcore.basics.files import write_atomically
 from nlcore.basics.machine import environment
 from nlcore.config import TrainConfig
-from nlcore.division import (
-    Snapshot,
+from nlcore.engine import Epoch, observe, run
+from nlcore.methods import anchor, tssd
+from nlcore.noise.labels import NoisyLabels
+from nlcore.results import is_current, stored_result
+from nlcore.selection.division import Snapshot
+from nlcore.selection.hallucination import Anchors
+from nlcore.selection.streams import (
     class_margin,
     class_means,
     feature_stream,
@@ -25,13 +30,8 @@ from nlcore.division import (
     min_max,
     row_sums,
 )
-from nlcore.engine import Epoch, observe, run
-from nlcore.hallucination import Anchors
-from nlcore.methods import anchor, tssd
-from nlcore.noise.labels import NoisyLabels
-from nlcore.results import is_current, stored_result
+from nlcore.selection.voting import ballots_from_hard, centred_unit, estimate_transition, soft_votes, with_transition
 from nlcore.training import prepare
-from nlcore.voting import ballots_from_hard, centred_unit, estimate_transition, soft_votes, with_transition
 
 HALLUCINATOR_LOSS = ("centred", "similarity_weight", "norm_penalty", "lambda_p")  # in these the presets differ
 

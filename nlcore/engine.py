@@ -22,13 +22,14 @@ from nlcore.basics.chance import stream
 from nlcore.basics.errors import DivergenceError
 from nlcore.config import TrainConfig
 from nlcore.data.datasets import Dataset, balanced_sample
-from nlcore.division import Division, Snapshot, min_max
 from nlcore.methods import METHODS
 from nlcore.mixmatch import batches, mixmatch_step, rampup
 from nlcore.networks import average_weights, recalibrate_batch_norm
 from nlcore.noise.labels import NoisyLabels
 from nlcore.randaugment import strong_views
 from nlcore.results import describe_division
+from nlcore.selection.division import Division, Snapshot
+from nlcore.selection.streams import min_max
 from nlcore.state import Learner, State, start
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nlcore.data.datasets import Dataset
-from nlcore.mixture import Mixture
 from nlcore.noise.labels import NoisyLabels
+from nlcore.selection.mixture import Mixture
 
 CLEAN, WRONG, NEUTRAL = "#0072B2", "#D55E00", "#8C8C8C"
 METHOD_COLOURS = {"ce": "#8C8C8C", "dividemix": "#E69F00", "tssd": "#0072B2", "anchor": "#009E73"}

@@ -17,8 +17,8 @@ from nlcore.basics.errors import InputError
 from nlcore.basics.files import save_file
 from nlcore.basics.machine import code_version, environment, peak_memory_mb
 from nlcore.config import TrainConfig
-from nlcore.division import Division, Snapshot
 from nlcore.noise.labels import NoisyLabels
+from nlcore.selection.division import Division, Snapshot
 
 log = logging.getLogger(__name__)
 

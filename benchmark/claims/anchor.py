@@ -10,10 +10,10 @@ from scipy.stats import spearmanr
 from benchmark.claims.lab import CLEAN, DIGITS, NOISES, PHOTOS, Lab, Numbers, Warm, cells, generator, percent
 from benchmark.claims.tssd import STORED_DIVISIONS, stored_runs
 from nlcore.comparisons import correction_table, report_table
-from nlcore.division import class_means, loss_stream
-from nlcore.hallucination import Anchors
 from nlcore.methods import anchor
-from nlcore.voting import centred_unit, count_votes
+from nlcore.selection.hallucination import Anchors
+from nlcore.selection.streams import class_means, loss_stream
+from nlcore.selection.voting import centred_unit, count_votes
 
 PRESETS = anchor.PRESETS
 

@@ -22,10 +22,11 @@ from benchmark.claims.lab import (
 from benchmark.claims.questions import RATIOS, rare
 from benchmark.claims.tssd import over_taus
 from nlcore.comparisons import roc_auc
-from nlcore.division import Snapshot, class_means
-from nlcore.hallucination import Anchors
 from nlcore.methods import anchor, dividemix, tssd
-from nlcore.voting import centred_unit
+from nlcore.selection.division import Snapshot
+from nlcore.selection.hallucination import Anchors
+from nlcore.selection.streams import class_means
+from nlcore.selection.voting import centred_unit
 
 
 def w1(lab: Lab, seed: int) -> Numbers:

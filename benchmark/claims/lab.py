@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from nlcore.basics.chance import stream
 from nlcore.config import TrainConfig
 from nlcore.data.datasets import Dataset, load_dataset
-from nlcore.division import Snapshot
 from nlcore.engine import Epoch, observe, run
 from nlcore.results import Result
+from nlcore.selection.division import Snapshot
 from nlcore.state import State, start
 from nlcore.training import prepare, train
 

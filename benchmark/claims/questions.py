@@ -12,9 +12,9 @@ from benchmark.claims.anchor import PRESETS, easy_and_hard, make, positions
 from benchmark.claims.lab import DIGITS, NOISES, PHOTOS, Lab, Numbers, Warm, cells, generator, long_tail, percent
 from nlcore.basics.chance import seeded, stream
 from nlcore.comparisons import roc_auc
-from nlcore.division import Snapshot
 from nlcore.methods import anchor, tssd
 from nlcore.noise.models import symmetric
+from nlcore.selection.division import Snapshot
 
 RATIOS = (10, 50)
 

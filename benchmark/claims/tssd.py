@@ -10,11 +10,12 @@ import torch
 from benchmark.claims.lab import CLEAN, DIGITS, NOISES, PHOTOS, Lab, Numbers, Warm, cells, generator, percent
 from nlcore.comparisons import report_table, roc_auc
 from nlcore.config import TrainConfig
-from nlcore.division import Division, class_means
 from nlcore.engine import observe, ssl_epoch, warmup_epoch
 from nlcore.methods import dividemix, tssd
-from nlcore.purification import fit_meta_classifier, meta_features, purification_score, random_other_label
 from nlcore.results import Result
+from nlcore.selection.division import Division
+from nlcore.selection.purification import fit_meta_classifier, meta_features, purification_score, random_other_label
+from nlcore.selection.streams import class_means
 from nlcore.state import start
 from nlcore.training import prepare, train
 

@@ -21,10 +21,11 @@ import torch
 from nlcore.basics.errors import InputError
 from nlcore.config import TrainConfig
 from nlcore.data.datasets import Dataset
-from nlcore.division import Snapshot, class_margin, loss_stream
 from nlcore.engine import epochs, observe
 from nlcore.methods import METHODS
 from nlcore.noise.labels import NO_CLASS, NoisyLabels
+from nlcore.selection.division import Snapshot
+from nlcore.selection.streams import class_margin, loss_stream
 from nlcore.state import State, start
 
 TITLES = {"ce": "Cross-entropy", "dividemix": "DivideMix", "tssd": "TSSD", "anchor": "Anchor Hallucination"}
@@ -144,8 +145,8 @@ def record(
 ) -> Recording:
     """Run the methods under the same configuration, which must not be resolved, and keep what each did every epoch.
 
-    Across lies the loss of the given label, up the margin of `nlcore.division.class_margin`. Both come from the network
-    as it was when the epoch began: it is what the epoch's division was made from.
+    Across lies the loss of the given label, up the `class_margin`. Both come from the network as it was when the epoch
+    began: it is what the epoch's division was made from.
     """
     tracks = {}
     for method in methods:

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from nlcore.basics.chance import seeded
 from nlcore.basics.errors import choose
 from nlcore.data.datasets import rank_in_class
-from nlcore.division import Division, Snapshot, class_means, min_max, with_every_class
-from nlcore.hallucination import (
+from nlcore.selection.division import Division, Snapshot, with_every_class
+from nlcore.selection.hallucination import (
     Anchors,
     Hallucinator,
     describe_anchors,
@@ -28,8 +28,9 @@ from nlcore.hallucination import (
     interpolate,
     train_hallucinator,
 )
-from nlcore.mixture import low_component
-from nlcore.voting import (
+from nlcore.selection.mixture import low_component
+from nlcore.selection.streams import class_means, min_max
+from nlcore.selection.voting import (
     ballots_from_anchors,
     ballots_from_hard,
     centred_unit,
@@ -68,7 +69,7 @@ class AnchorConfig:
     direction : `anchor_to_hard`, each anchor speaks for its nearest hard sample (the paper), or `hard_to_anchor`, each
         hard sample asks its nearest anchors.
     voters : K, anchors that may vote on one sample.
-    threshold : `own_class`, see `nlcore.voting.own_class_threshold`, or `none`.
+    threshold : `own_class`, see `nlcore.selection.voting.own_class_threshold`, or `none`.
     vote : `majority`, or `soft` votes times the estimated transition.
     vote_temperature : of soft votes.
     accept : smallest share of the votes (or posterior) of an accepted verdict.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nlcore.division import Division, Snapshot
+from nlcore.selection.division import Division, Snapshot
 
 SETS = ("labelled",)
 LABELLED = ("labelled",)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from nlcore.division import Division, Snapshot, loss_stream, with_every_class
+from nlcore.selection.division import Division, Snapshot, with_every_class
+from nlcore.selection.streams import loss_stream
 
 SETS = ("clean", "noisy")
 LABELLED = ("clean",)

@@ -15,10 +15,16 @@ import torch
 import torch.nn.functional as F
 
 from nlcore.basics.errors import choose
-from nlcore.division import (
+from nlcore.selection.division import Division, Snapshot, with_every_class
+from nlcore.selection.purification import (
+    MIN_SIDE,
+    fit_meta_classifier,
+    meta_features,
+    purification_score,
+    random_other_label,
+)
+from nlcore.selection.streams import (
     COMBINATIONS,
-    Division,
-    Snapshot,
     certain_sets,
     class_margin,
     class_means,
@@ -27,9 +33,7 @@ from nlcore.division import (
     min_max,
     row_sums,
     undivided_classes,
-    with_every_class,
 )
-from nlcore.purification import MIN_SIDE, fit_meta_classifier, meta_features, purification_score, random_other_label
 
 SETS = ("positive", "mined", "negative", "uncertain")
 LABELLED = ("positive", "mined")
@@ -42,7 +46,7 @@ class TSSDConfig:
     Attributes
     ----------
     tau : threshold of both streams; certain means above tau or below 1 - tau.
-    combination : how the streams combine, see `nlcore.division.certain_sets`.
+    combination : how the streams combine, see `nlcore.selection.streams.certain_sets`.
     per_class_from : one loss mixture a class from so many samples a class; None = one for all.
     feature_score : `margin` to the next class mean, or the `row_sum` of the class's affinity matrix (PSDC).
     margin_rounds : times that class means and probabilities are computed from each other; the means of the first round

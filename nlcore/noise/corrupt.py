@@ -183,9 +183,7 @@ def _drawn(
 def _fitting(opinion: CleanPredictions | None, kind: str, labels: torch.Tensor, num_classes: int) -> CleanPredictions:
     """The opinion, if there is one of these images."""
     if opinion is None:
-        raise InputError(
-            f"{kind} noise needs the opinion of a clean model: pass it, or let nlcore.corrupt train one"
-        )
+        raise InputError(f"{kind} noise needs the opinion of a clean model: pass it, or let nlcore.corrupt train one")
     if opinion.logits.shape != (len(labels), num_classes):
         raise InputError(
             f"the opinion is of {tuple(opinion.logits.shape)} images and classes, not {(len(labels), num_classes)}"

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nlcore import Dataset
-from nlcore.division import Snapshot
+from nlcore.selection.division import Snapshot
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("nlcore", deadline=None, derandomize=True, database=None, max_examples=25)

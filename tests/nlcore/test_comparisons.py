@@ -15,9 +15,9 @@ from nlcore.comparisons import (
     roc_auc,
     selection_table,
 )
-from nlcore.division import Snapshot
-from nlcore.hallucination import Anchors
 from nlcore.methods import anchor, tssd
+from nlcore.selection.division import Snapshot
+from nlcore.selection.hallucination import Anchors
 
 
 @pytest.fixture(scope="module")

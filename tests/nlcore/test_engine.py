@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nlcore import Dataset, DivergenceError, InputError, TrainConfig, engine, load_dataset, train
-from nlcore.division import Division, Snapshot
 from nlcore.engine import draw_balanced, epochs, evaluate, learning_rate_factor, observe, run, set_learning_rate
 from nlcore.methods import METHODS
 from nlcore.mixmatch import SSLConfig, batches
 from nlcore.networks import recalibrate_batch_norm
+from nlcore.selection.division import Division, Snapshot
 from nlcore.state import Samples, start
 from nlcore.training import prepare
 

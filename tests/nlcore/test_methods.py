@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from nlcore.basics.errors import InputError
-from nlcore.division import Snapshot
 from nlcore.methods import METHODS, anchor, dividemix, tssd
+from nlcore.selection.division import Snapshot
 
 ALL = [(name, preset) for name in METHODS for preset in ("tuned", "paper")]
 DIVIDING = [(name, preset) for name, preset in ALL if name != "ce"]

@@ -9,9 +9,9 @@ import torch
 
 from nlcore import InputError, NoisyLabels, Result, TrainConfig
 from nlcore.basics.machine import code_version, environment, peak_memory_mb, reset_peak_memory
-from nlcore.division import Division, Snapshot
 from nlcore.networks import build_network
 from nlcore.results import check_output_folder, describe_division, read_results, sample_table
+from nlcore.selection.division import Division, Snapshot
 
 SAMPLES = {
     "index": [0, 1],

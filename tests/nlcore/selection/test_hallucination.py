@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from nlcore.basics.chance import seeded
-from nlcore.hallucination import (
+from nlcore.selection.hallucination import (
     Anchors,
     Hallucinator,
     describe_anchors,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
 
-from nlcore.mixture import Mixture, _best_split, ashman_distance, fit_mixture, low_component
+from nlcore.selection.mixture import Mixture, _best_split, ashman_distance, fit_mixture, low_component
 
 
 def made_losses(seed, n=600):
@@ -99,7 +99,7 @@ def test_the_start_of_each_group_does_not_look_at_the_others():
 def test_a_group_below_fifty_values_uses_the_mixture_of_all_and_says_so(caplog):
     values = torch.cat([made_losses(0, 300), torch.linspace(0, 1, 50), torch.linspace(0, 1, 49)])
     groups = torch.tensor([0] * 300 + [1] * 50 + [2] * 49)
-    with caplog.at_level(logging.INFO, "nlcore.mixture"):
+    with caplog.at_level(logging.INFO, "nlcore.selection.mixture"):
         posterior = low_component(values, groups, 3)
     assert torch.equal(posterior[350:], fit_mixture(values).posterior(values)[350:])
     torch.testing.assert_close(posterior[300:350], fit_mixture(values[300:350]).posterior(values[300:350]))
@@ -109,7 +109,7 @@ def test_a_group_below_fifty_values_uses_the_mixture_of_all_and_says_so(caplog):
 def test_a_group_whose_means_coincide_uses_the_mixture_of_all_values(caplog):
     values = torch.cat([made_losses(0, 300), torch.full((80,), 0.05)])
     groups = torch.cat([torch.zeros(300), torch.ones(80)]).long()
-    with caplog.at_level(logging.INFO, "nlcore.mixture"):
+    with caplog.at_level(logging.INFO, "nlcore.selection.mixture"):
         posterior = low_component(values, groups, 2)
     assert torch.equal(posterior[300:], fit_mixture(values).posterior(values)[300:])
     assert "[1]" in caplog.text

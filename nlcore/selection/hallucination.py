@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nlcore.division import class_means
+from nlcore.selection.streams import class_means
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nlcore import voting
-from nlcore.voting import (
+from nlcore.selection import voting
+from nlcore.selection.voting import (
     ballots_from_anchors,
     ballots_from_hard,
     centred_unit,

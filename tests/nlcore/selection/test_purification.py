@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from nlcore.division import Snapshot
 from nlcore.methods.tssd import TSSDConfig, msp, psd
-from nlcore.purification import fit_meta_classifier, meta_features, purification_score, random_other_label
+from nlcore.selection.division import Snapshot
+from nlcore.selection.purification import fit_meta_classifier, meta_features, purification_score, random_other_label
 
 
 def test_one_sample_looks_different_under_another_given_label(rng):

@@ -1,0 +1,43 @@
+"""No class may vanish from the labelled set."""
+
+import logging
+
+import torch
+
+from nlcore.selection.division import Division, keep_every_class, with_every_class
+
+
+def test_a_class_with_too_few_labelled_samples_keeps_its_lowest_losses():
+    given = torch.tensor([0] * 10 + [1] * 10)
+    losses = torch.arange(20).float().flip(0)
+    labelled = torch.zeros(20, dtype=torch.bool)
+    labelled[:5] = True  # class 0 has enough, class 1 has none
+    added = keep_every_class(labelled, losses, given, 2, share=0.25)
+    assert added.nonzero().flatten().tolist() == [17, 18, 19]
+
+
+def test_an_empty_labelled_set_is_repaired_for_every_class(rng):
+    given = torch.arange(60) % 3
+    labelled = torch.zeros(60, dtype=torch.bool)
+    added = keep_every_class(labelled, torch.rand(60, generator=rng), given, 3, share=0.1)
+    assert torch.bincount(given[added], minlength=3).tolist() == [2, 2, 2]
+
+
+def test_share_zero_adds_nobody(rng):
+    assert not keep_every_class(torch.zeros(9, dtype=torch.bool), torch.rand(9), torch.arange(9) % 3, 3, 0.0).any()
+
+
+def test_added_samples_join_their_set_with_the_given_label_and_their_own_probability(make_snapshot, caplog):
+    made = make_snapshot(n=40)
+    ones = torch.ones(40)
+    nobody = torch.zeros(40, dtype=torch.bool)
+    clean_prob = torch.linspace(0, 1, 40)
+    before = Division(("in", "out"), ones.long(), nobody, (made.given + 1) % 4, ones, clean_prob)
+    with caplog.at_level(logging.INFO, "nlcore"):
+        after = with_every_class(before, made.snapshot, made.given, "in", 0.2)
+    added = after.labelled
+    assert torch.equal(torch.bincount(made.given[added]), (0.2 * torch.bincount(made.given)).ceil().long())
+    assert torch.equal(after.membership == 0, added) and torch.equal(after.target[added], made.given[added])
+    assert torch.equal(after.weight[added], clean_prob[added])
+    assert torch.equal(after.target[~added], before.target[~added])
+    assert str(int(added.sum())) in caplog.text  # a fall-back is never silent

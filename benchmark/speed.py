@@ -19,12 +19,12 @@ from PIL import Image
 from torchvision import transforms
 
 from benchmark.scaling import made_snapshot, measured
-from nlcore.augment import normalise, weak_views
 from nlcore.methods import anchor, tssd
-from nlcore.mixmatch import SSLConfig, mixmatch_step
-from nlcore.networks import average_weights, build_network, frozen_copy
-from nlcore.randaugment import strong_views
 from nlcore.selection.voting import ballots_from_anchors, ballots_from_hard, soft_votes
+from nlcore.training.mixmatch import SSLConfig, mixmatch_step
+from nlcore.training.networks import average_weights, build_network, frozen_copy
+from nlcore.training.randaugment import strong_views
+from nlcore.training.views import normalise, weak_views
 
 BATCH = 64  # labelled, and as many unlabelled
 SSL = SSLConfig(views=2)

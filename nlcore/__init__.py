@@ -7,12 +7,12 @@
 
 from nlcore.basics.errors import DivergenceError, InputError
 from nlcore.basics.machine import VERSION as __version__
-from nlcore.clean_model import corrupt
-from nlcore.config import TrainConfig
 from nlcore.data.datasets import Dataset, load_dataset
 from nlcore.noise.labels import NoisyLabels
-from nlcore.results import Result
-from nlcore.training import train
+from nlcore.training.clean_model import corrupt
+from nlcore.training.config import TrainConfig
+from nlcore.training.result import Result
+from nlcore.training.run import train
 
 __all__ = [
     "Dataset",

@@ -14,10 +14,11 @@ import torch
 from nlcore.basics.machine import environment
 from nlcore.benchmark import NAMED
 from nlcore.comparisons import after_warmup
-from nlcore.config import TrainConfig, with_overrides
-from nlcore.engine import Epoch, observe
 from nlcore.methods import METHODS
-from nlcore.results import describe_division, read_results
+from nlcore.results import read_results
+from nlcore.training.config import TrainConfig, with_overrides
+from nlcore.training.engine import Epoch, observe
+from nlcore.training.report import describe_division
 
 GROUPS = ("training", "ssl", "settings")
 
@@ -93,8 +94,8 @@ def division_ablation(epoch: Epoch, config: TrainConfig, draws: int = 3):
     Returns
     -------
     A DataFrame with a row for each variant and draw: `variant`, `draw`; `labelled`, the size of the labelled set, its
-    `precision`, `recall` and `F1` as in `nlcore.results.describe_division`; `added`, how many samples the method's
-    second step adds (mined or corrected), and their precision, `added_right`.
+    `precision`, `recall` and `F1` as in `describe_division`; `added`, how many samples the method's second step adds
+    (mined or corrected), and their precision, `added_right`.
     """
     import pandas as pd
 

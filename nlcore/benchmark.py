@@ -28,10 +28,11 @@ from tqdm import tqdm
 from nlcore.basics.errors import InputError, Paused, first_line
 from nlcore.basics.files import save_file
 from nlcore.basics.machine import code_version
-from nlcore.config import WITHOUT_RATE, TrainConfig
 from nlcore.noise.corrupt import split_kind
-from nlcore.results import is_current, read_results, stored_result
-from nlcore.training import train
+from nlcore.results import read_results
+from nlcore.training.config import WITHOUT_RATE, TrainConfig
+from nlcore.training.result import is_current, stored_result
+from nlcore.training.run import train
 
 log = logging.getLogger(__name__)
 

@@ -9,21 +9,22 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
-from nlcore import __version__, distributed
+from nlcore import __version__
 from nlcore.basics.errors import DivergenceError, InputError, Paused, choose, first_line
 from nlcore.basics.files import save_file
 from nlcore.benchmark import Outcome, run_all
-from nlcore.clean_model import corrupt
-from nlcore.config import TrainConfig, with_overrides
 from nlcore.data.datasets import DATASETS, Dataset, load_dataset
 from nlcore.grids import read_grid
 from nlcore.methods import METHODS
 from nlcore.noise.corrupt import NOISE_NAMES
 from nlcore.noise.labels import NoisyLabels
-from nlcore.presets import BUDGETS, PRESETS
 from nlcore.published import comparison, read_published, write_table
-from nlcore.results import check_output_folder, is_current, stored_result, summary_line
-from nlcore.training import train
+from nlcore.training import distributed
+from nlcore.training.clean_model import corrupt
+from nlcore.training.config import TrainConfig, with_overrides
+from nlcore.training.presets import BUDGETS, PRESETS
+from nlcore.training.result import check_output_folder, is_current, stored_result, summary_line
+from nlcore.training.run import train
 
 app = typer.Typer(
     help="Learning with noisy labels: TSSD, Anchor Hallucination and their baselines.",

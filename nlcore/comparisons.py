@@ -14,11 +14,8 @@ import torch
 
 from nlcore.basics.files import write_atomically
 from nlcore.basics.machine import environment
-from nlcore.config import TrainConfig
-from nlcore.engine import Epoch, observe, run
 from nlcore.methods import anchor, tssd
 from nlcore.noise.labels import NoisyLabels
-from nlcore.results import is_current, stored_result
 from nlcore.selection.division import Snapshot
 from nlcore.selection.hallucination import Anchors
 from nlcore.selection.streams import (
@@ -31,7 +28,10 @@ from nlcore.selection.streams import (
     row_sums,
 )
 from nlcore.selection.voting import ballots_from_hard, centred_unit, estimate_transition, soft_votes, with_transition
-from nlcore.training import prepare
+from nlcore.training.config import TrainConfig
+from nlcore.training.engine import Epoch, observe, run
+from nlcore.training.result import is_current, stored_result
+from nlcore.training.run import prepare
 
 HALLUCINATOR_LOSS = ("centred", "similarity_weight", "norm_penalty", "lambda_p")  # in these the presets differ
 

@@ -17,7 +17,7 @@ import yaml
 
 from nlcore.basics.errors import InputError, first_line
 from nlcore.benchmark import by_name, parse_noise
-from nlcore.config import TrainConfig, with_overrides
+from nlcore.training.config import TrainConfig, with_overrides
 
 
 def read_grid(path: str | Path) -> dict[str, TrainConfig]:

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 import pandas as pd
 import torch
 
-from nlcore.clean_model import CleanPredictions, corrupt
 from nlcore.comparisons import roc_auc
 from nlcore.data.datasets import Dataset
 from nlcore.noise.labels import NoisyLabels
 from nlcore.noise.models import SCALINGS, draw
+from nlcore.training.clean_model import CleanPredictions, corrupt
 
 FEATURE_DIMENSIONS = 32  # principal components that the two-sample classifier sees
 

@@ -6,8 +6,9 @@ import pandas as pd
 
 from nlcore.basics.errors import InputError, first_line
 from nlcore.basics.files import save_file
-from nlcore.config import WITHOUT_RATE
-from nlcore.results import STATISTICS, read_results
+from nlcore.results import read_results
+from nlcore.training.config import WITHOUT_RATE
+from nlcore.training.result import STATISTICS
 
 METHOD_NAMES = {"ce": "CE", "dividemix": "DivideMix", "tssd": "TSSD", "anchor": "Anchor Hallucination"}
 PUBLISHED_COLUMNS = ["dataset", "noise", "rate", "method", "networks", "statistic", "value", "std", "evidence"]

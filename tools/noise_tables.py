@@ -18,7 +18,6 @@ from torch.nn.functional import adaptive_avg_pool2d
 from nlcore import InputError, NoisyLabels, corrupt, load_dataset
 from nlcore.basics.files import write_atomically
 from nlcore.basics.machine import environment
-from nlcore.clean_model import CleanPredictions, clean_predictions
 from nlcore.noise_comparisons import (
     confusion_numbers,
     difficulty,
@@ -28,6 +27,7 @@ from nlcore.noise_comparisons import (
     twin,
     two_sample_auc,
 )
+from nlcore.training.clean_model import CleanPredictions, clean_predictions
 
 # name in the tables -> kind of noise, options
 KINDS = {

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 
 from nlcore.basics.chance import stream
-from nlcore.config import TrainConfig
 from nlcore.data.datasets import Dataset, load_dataset
-from nlcore.engine import Epoch, observe, run
-from nlcore.results import Result
 from nlcore.selection.division import Snapshot
-from nlcore.state import State, start
-from nlcore.training import prepare, train
+from nlcore.training.config import TrainConfig
+from nlcore.training.engine import Epoch, observe, run
+from nlcore.training.result import Result
+from nlcore.training.run import prepare, train
+from nlcore.training.state import State, start
 
 Numbers = dict[str, dict[str, float | None]]  # condition -> name -> number
 RESULTS = Path(__file__).parents[2] / "results"

@@ -9,15 +9,15 @@ import torch
 
 from benchmark.claims.lab import CLEAN, DIGITS, NOISES, PHOTOS, Lab, Numbers, Warm, cells, generator, percent
 from nlcore.comparisons import report_table, roc_auc
-from nlcore.config import TrainConfig
-from nlcore.engine import observe, ssl_epoch, warmup_epoch
 from nlcore.methods import dividemix, tssd
-from nlcore.results import Result
 from nlcore.selection.division import Division
 from nlcore.selection.purification import fit_meta_classifier, meta_features, purification_score, random_other_label
 from nlcore.selection.streams import class_means
-from nlcore.state import start
-from nlcore.training import prepare, train
+from nlcore.training.config import TrainConfig
+from nlcore.training.engine import observe, ssl_epoch, warmup_epoch
+from nlcore.training.result import Result
+from nlcore.training.run import prepare, train
+from nlcore.training.state import start
 
 PRESETS = tssd.PRESETS
 STORED_DIVISIONS = "division/cifar10_20000_{noise}_{rate}_seed{seed}.json"

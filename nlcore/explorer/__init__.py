@@ -19,14 +19,14 @@ import numpy as np
 import torch
 
 from nlcore.basics.errors import InputError
-from nlcore.config import TrainConfig
 from nlcore.data.datasets import Dataset
-from nlcore.engine import epochs, observe
 from nlcore.methods import METHODS
 from nlcore.noise.labels import NO_CLASS, NoisyLabels
 from nlcore.selection.division import Snapshot
 from nlcore.selection.streams import class_margin, loss_stream
-from nlcore.state import State, start
+from nlcore.training.config import TrainConfig
+from nlcore.training.engine import epochs, observe
+from nlcore.training.state import State, start
 
 TITLES = {"ce": "Cross-entropy", "dividemix": "DivideMix", "tssd": "TSSD", "anchor": "Anchor Hallucination"}
 UNDIVIDED = -1  # the set of every sample while a method warms up

@@ -28,7 +28,7 @@ from nlcore.benchmark import (
     run_grid,
     summary,
 )
-from nlcore.checkpoint import read
+from nlcore.training.checkpoint import read
 
 TINY = TrainConfig(method="ce", rate=0.2, subset=100, epochs=2, batch_size=16)
 

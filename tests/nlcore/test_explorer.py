@@ -14,10 +14,10 @@ from bs4 import BeautifulSoup
 from PIL import Image
 
 from nlcore import InputError, TrainConfig, explorer
-from nlcore.engine import observe, run
 from nlcore.explorer import Axis, Recording, Track, fitting, html, loss_and_margin, record
-from nlcore.state import start
-from nlcore.training import prepare
+from nlcore.training.engine import observe, run
+from nlcore.training.run import prepare
+from nlcore.training.state import start
 
 SETS = {"tssd": ("positive", "mined", "negative", "uncertain"), "anchor": ("easy", "corrected", "hard")}
 LABELLED = {"tssd": ("positive", "mined"), "anchor": ("easy", "corrected")}

@@ -6,8 +6,8 @@ import pytest
 
 from nlcore import InputError, TrainConfig
 from nlcore.benchmark import cell_name
-from nlcore.config import with_overrides
 from nlcore.grids import read_grid
+from nlcore.training.config import with_overrides
 
 GRIDS = sorted((Path(__file__).parents[2] / "benchmark").glob("*.yml"))
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from nlcore import NoisyLabels, corrupt
-from nlcore.clean_model import CleanPredictions
 from nlcore.noise.models import SCALINGS
 from nlcore.noise_comparisons import (
     confusion_numbers,
@@ -15,6 +14,7 @@ from nlcore.noise_comparisons import (
     twin,
     two_sample_auc,
 )
+from nlcore.training.clean_model import CleanPredictions
 
 
 def labels(given: list[int], true: list[int], num_classes: int) -> NoisyLabels:

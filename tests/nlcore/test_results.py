@@ -9,9 +9,11 @@ import torch
 
 from nlcore import InputError, NoisyLabels, Result, TrainConfig
 from nlcore.basics.machine import code_version, environment, peak_memory_mb, reset_peak_memory
-from nlcore.networks import build_network
-from nlcore.results import check_output_folder, describe_division, read_results, sample_table
+from nlcore.results import read_results
 from nlcore.selection.division import Division, Snapshot
+from nlcore.training.networks import build_network
+from nlcore.training.report import describe_division, sample_table
+from nlcore.training.result import check_output_folder
 
 SAMPLES = {
     "index": [0, 1],

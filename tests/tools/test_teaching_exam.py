@@ -11,11 +11,11 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from nlcore.mixmatch import PAPER_SSL, rampup, refine_targets, sharpen
 from nlcore.selection.hallucination import hallucination_loss
 from nlcore.selection.mixture import Mixture, ashman_distance
 from nlcore.selection.streams import certain_sets
 from nlcore.selection.voting import with_transition
+from nlcore.training.mixmatch import PAPER_SSL, rampup, refine_targets, sharpen
 from tools.teaching.exam import DIFFICULTY, Question, paper, read_questions
 from tools.teaching.figures import FIGURES, POINTS, png
 from tools.teaching.kit import pages_of

@@ -223,7 +223,7 @@ def test_a_rate_that_pmd_cannot_reach_is_one_clear_line(digits):
 
 
 def test_wrong_options_are_found_before_a_network_is_trained(digits, monkeypatch):
-    monkeypatch.setattr("nlcore.clean_model.clean_predictions", lambda *a: pytest.fail("trained"))
+    monkeypatch.setattr("nlcore.training.clean_model.clean_predictions", lambda *a: pytest.fail("trained"))
     for options in ({"type": "IV"}, {"type": 1}, {"epochs": 0}, {"epochs": 2.5}, {"epochs": True}):
         with pytest.raises(InputError):
             corrupt(digits, "idn_pmd", 0.4, 0, **options)
@@ -568,7 +568,7 @@ def test_every_kind_is_split_from_its_argument():
 
 @pytest.mark.parametrize("kind", ["idn_pmd", "idn_seal"])
 def test_an_opinion_that_is_passed_is_asked_and_nothing_is_trained(digits, kind, monkeypatch, rng):
-    monkeypatch.setattr("nlcore.clean_model.clean_predictions", lambda *a: pytest.fail("trained"))
+    monkeypatch.setattr("nlcore.training.clean_model.clean_predictions", lambda *a: pytest.fail("trained"))
     n, k = len(digits.train_labels), digits.num_classes
     doubts = torch.randn(n, k, generator=rng) + 3 * torch.nn.functional.one_hot(digits.train_labels, k)
     opinion = CleanPredictions(doubts, torch.zeros(n, 2), doubts.softmax(1))

@@ -1,6 +1,6 @@
 """Weak views of image batches, as tensor functions on the device: no Python per image, every draw from a generator.
 
-`weak_views` is the crop and flip of the CIFAR literature; strong views are in `nlcore.randaugment`.
+`weak_views` is the crop and flip of the CIFAR literature; strong views are in `nlcore.training.randaugment`.
 """
 
 import torch

@@ -13,11 +13,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nlcore import InputError, TrainConfig, checkpoint, cli, load_dataset, train
+from nlcore import InputError, TrainConfig, cli, load_dataset, train
 from nlcore.basics.errors import Paused
-from nlcore.checkpoint import MAGIC, NAME, PREVIOUS, read
 from nlcore.methods import METHODS
-from nlcore.mixmatch import PAPER_SSL
+from nlcore.training import checkpoint
+from nlcore.training.checkpoint import MAGIC, NAME, PREVIOUS, read
+from nlcore.training.mixmatch import PAPER_SSL
 
 
 def small(**changes) -> TrainConfig:

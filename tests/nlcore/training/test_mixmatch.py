@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlcore.mixmatch import SSLConfig, batches, mix, mixmatch_step, rampup, refine_targets, sharpen, ssl_loss
+from nlcore.training.mixmatch import SSLConfig, batches, mix, mixmatch_step, rampup, refine_targets, sharpen, ssl_loss
 
 
 def test_sharpening_at_one_half_squares_and_renormalises():

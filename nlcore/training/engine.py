@@ -16,21 +16,21 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from nlcore import distributed
-from nlcore.augment import normalise, weak_views
 from nlcore.basics.chance import stream
 from nlcore.basics.errors import DivergenceError
-from nlcore.config import TrainConfig
 from nlcore.data.datasets import Dataset, balanced_sample
 from nlcore.methods import METHODS
-from nlcore.mixmatch import batches, mixmatch_step, rampup
-from nlcore.networks import average_weights, recalibrate_batch_norm
 from nlcore.noise.labels import NoisyLabels
-from nlcore.randaugment import strong_views
-from nlcore.results import describe_division
 from nlcore.selection.division import Division, Snapshot
 from nlcore.selection.streams import min_max
-from nlcore.state import Learner, State, start
+from nlcore.training import distributed
+from nlcore.training.config import TrainConfig
+from nlcore.training.mixmatch import batches, mixmatch_step, rampup
+from nlcore.training.networks import average_weights, recalibrate_batch_norm
+from nlcore.training.randaugment import strong_views
+from nlcore.training.report import describe_division
+from nlcore.training.state import Learner, State, start
+from nlcore.training.views import normalise, weak_views
 
 log = logging.getLogger(__name__)
 

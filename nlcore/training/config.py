@@ -11,9 +11,9 @@ from typing import Any, get_args, get_origin
 
 from nlcore.basics.errors import InputError, choose
 from nlcore.methods import METHODS
-from nlcore.mixmatch import SSLConfig
-from nlcore.networks import NETWORKS
-from nlcore.presets import BUDGETS, PRESETS, defaults
+from nlcore.training.mixmatch import SSLConfig
+from nlcore.training.networks import NETWORKS
+from nlcore.training.presets import BUDGETS, PRESETS, defaults
 
 WITHOUT_RATE = ("human", "file", "given")  # noise that is as large as it is
 SCHEDULES = ("cosine", "step", "one_cycle")
@@ -38,7 +38,7 @@ class TrainConfig:
     holdout : share of the noisy training data to set aside; the epoch with the highest accuracy on its given labels is
         the fair choice of an epoch (`Result.fair`).
     epochs, warmup_epochs : all epochs, and those with plain cross-entropy before the first division.
-    network : see `nlcore.networks`; `pretrained` starts from ImageNet weights.
+    network : see `nlcore.training.networks`; `pretrained` starts from ImageNet weights.
     batch_size, learning_rate, momentum, weight_decay : of SGD with Nesterov momentum.
     schedule : `cosine` to zero, `step`, divided by 10 at half time, or `one_cycle`, up for a quarter of the time and
         down to zero.

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nlcore import TrainConfig, distributed, engine, train
+from nlcore import TrainConfig, train
 from nlcore.basics.errors import Paused
-from nlcore.checkpoint import NAME, read
+from nlcore.training import distributed, engine
+from nlcore.training.checkpoint import NAME, read
 
 SETTINGS = {"subset": 301, "epochs": 3, "warmup_epochs": 1, "method": "tssd", "networks": 2}
 TRAIN = "train --subset 301 --epochs 3 --warmup-epochs 1 --method tssd --networks 2 --set device=cpu".split()
@@ -22,7 +23,8 @@ WORKER = """
 import os, sys
 from pathlib import Path
 import torch
-from nlcore import cli, distributed, engine
+from nlcore import cli
+from nlcore.training import distributed, engine
 notes = Path(sys.argv.pop(1)) / os.environ["RANK"]
 replace, train = os.replace, cli.train
 engine.OBSERVE_BATCH = 50

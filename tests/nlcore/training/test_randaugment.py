@@ -6,8 +6,8 @@ from torchvision.transforms import RandAugment
 from torchvision.transforms import functional as tv
 from torchvision.transforms.autoaugment import _apply_op
 
-from nlcore import randaugment
-from nlcore.randaugment import (
+from nlcore.training import randaugment
+from nlcore.training.randaugment import (
     GEOMETRIC,
     OPERATIONS,
     SIGNED,

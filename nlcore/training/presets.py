@@ -7,7 +7,7 @@ the rows of `TABLE` that apply to it, the later ones over the earlier ones. What
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nlcore.mixmatch import PAPER_SSL, SSLConfig
+from nlcore.training.mixmatch import PAPER_SSL, SSLConfig
 
 PRESETS = ("tuned", "paper")
 BUDGETS = ("short", "long")

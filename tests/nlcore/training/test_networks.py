@@ -9,7 +9,7 @@ from torchvision.models import get_model, get_model_weights
 
 from nlcore import InputError
 from nlcore.basics.chance import seeded
-from nlcore.networks import (
+from nlcore.training.networks import (
     CONVOLUTIONS,
     NETWORKS,
     PreActBlock,

@@ -5,9 +5,9 @@ import torch
 
 from nlcore import Dataset, InputError, TrainConfig, corrupt, load_dataset, train
 from nlcore.methods import METHODS, tssd
-from nlcore.mixmatch import PAPER_SSL
-from nlcore.state import start
-from nlcore.training import prepare
+from nlcore.training.mixmatch import PAPER_SSL
+from nlcore.training.run import prepare
+from nlcore.training.state import start
 
 COMBINATIONS = [(method, preset) for method in METHODS for preset in ("tuned", "paper")]
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as tv
 
-from nlcore.augment import weak_views
+from nlcore.training.views import weak_views
 
 OPERATIONS_PER_IMAGE = 2
 STRENGTH = 9 / 30

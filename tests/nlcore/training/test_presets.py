@@ -3,11 +3,11 @@ from dataclasses import fields
 import pytest
 
 from nlcore import TrainConfig
-from nlcore.config import with_overrides
 from nlcore.methods import METHODS
-from nlcore.mixmatch import SSLConfig
-from nlcore.networks import NETWORKS
-from nlcore.presets import BUDGETS, RECIPES, SSL_METHODS, TABLE, TRAINING_PRESETS, sources
+from nlcore.training.config import with_overrides
+from nlcore.training.mixmatch import SSLConfig
+from nlcore.training.networks import NETWORKS
+from nlcore.training.presets import BUDGETS, RECIPES, SSL_METHODS, TABLE, TRAINING_PRESETS, sources
 
 
 def resolved(**changes) -> TrainConfig:

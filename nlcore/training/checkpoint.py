@@ -21,7 +21,7 @@ from nlcore.basics.errors import InputError, first_line
 from nlcore.basics.files import write_atomically
 from nlcore.basics.machine import code_version
 from nlcore.methods import METHODS
-from nlcore.state import Learner, State
+from nlcore.training.state import Learner, State
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""A configuration's run from its data to its result. What happens in an epoch is in `nlcore.engine`."""
+"""A configuration's run from its data to its result. What happens in an epoch is in `nlcore.training.engine`."""
 
 import signal
 import threading
@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nlcore import checkpoint, distributed
 from nlcore.basics.errors import Paused
 from nlcore.basics.machine import cpu_threads, reset_peak_memory
-from nlcore.checkpoint import Progress
-from nlcore.clean_model import corrupt
-from nlcore.config import TrainConfig
 from nlcore.data.datasets import Dataset, load_dataset
-from nlcore.engine import Epoch, divide, epochs, observe
 from nlcore.noise.labels import NoisyLabels
-from nlcore.results import Result, sample_table
-from nlcore.state import State, start
+from nlcore.training import checkpoint, distributed
+from nlcore.training.checkpoint import Progress
+from nlcore.training.clean_model import corrupt
+from nlcore.training.config import TrainConfig
+from nlcore.training.engine import Epoch, divide, epochs, observe
+from nlcore.training.report import sample_table
+from nlcore.training.result import Result
+from nlcore.training.state import State, start
 
 
 def train(

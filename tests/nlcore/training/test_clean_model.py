@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from nlcore import clean_model, load_dataset
-from nlcore.clean_model import clean_predictions
+from nlcore import load_dataset
+from nlcore.training import clean_model
+from nlcore.training.clean_model import clean_predictions
 
 
 @pytest.fixture

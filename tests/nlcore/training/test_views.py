@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nlcore.augment import normalise, weak_views
+from nlcore.training.views import normalise, weak_views
 
 
 @pytest.fixture

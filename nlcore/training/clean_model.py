@@ -18,13 +18,13 @@ from tqdm import tqdm
 
 from nlcore.basics.files import write_atomically
 from nlcore.basics.machine import code_version, cpu_threads
-from nlcore.config import TrainConfig
 from nlcore.data.datasets import Dataset, data_root
-from nlcore.engine import observe, run
 from nlcore.noise import corrupt as noise
 from nlcore.noise.corrupt import opinion_epochs
 from nlcore.noise.labels import NoisyLabels
 from nlcore.noise.models import CleanPredictions
+from nlcore.training.config import TrainConfig
+from nlcore.training.engine import observe, run
 
 log = logging.getLogger(__name__)
 

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from nlcore import distributed
 from nlcore.basics.chance import stream
 from nlcore.basics.errors import InputError
-from nlcore.config import TrainConfig
 from nlcore.data.datasets import Dataset
-from nlcore.networks import Network, build_network, frozen_copy
 from nlcore.noise.labels import NO_CLASS, NoisyLabels
+from nlcore.training import distributed
+from nlcore.training.config import TrainConfig
+from nlcore.training.networks import Network, build_network, frozen_copy
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 
 from nlcore import InputError, TrainConfig
-from nlcore.config import with_overrides
 from nlcore.methods import METHODS, anchor, tssd
-from nlcore.mixmatch import PAPER_SSL, SSLConfig
+from nlcore.training.config import with_overrides
+from nlcore.training.mixmatch import PAPER_SSL, SSLConfig
 
 
 @pytest.mark.parametrize("method", METHODS)

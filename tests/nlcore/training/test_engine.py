@@ -9,14 +9,23 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nlcore import Dataset, DivergenceError, InputError, TrainConfig, engine, load_dataset, train
-from nlcore.engine import draw_balanced, epochs, evaluate, learning_rate_factor, observe, run, set_learning_rate
+from nlcore import Dataset, DivergenceError, InputError, TrainConfig, load_dataset, train
 from nlcore.methods import METHODS
-from nlcore.mixmatch import SSLConfig, batches
-from nlcore.networks import recalibrate_batch_norm
 from nlcore.selection.division import Division, Snapshot
-from nlcore.state import Samples, start
-from nlcore.training import prepare
+from nlcore.training import engine
+from nlcore.training.engine import (
+    draw_balanced,
+    epochs,
+    evaluate,
+    learning_rate_factor,
+    observe,
+    run,
+    set_learning_rate,
+)
+from nlcore.training.mixmatch import SSLConfig, batches
+from nlcore.training.networks import recalibrate_batch_norm
+from nlcore.training.run import prepare
+from nlcore.training.state import Samples, start
 
 
 def small(**changes) -> TrainConfig:
@@ -538,7 +547,7 @@ def test_the_first_batches_are_as_noisy_as_the_last(make_dataset, monkeypatch):
     ).resolved()
     dataset, noisy = prepare(config, make_dataset(2000, 10, name="made"))
     seen = []
-    monkeypatch.setattr("nlcore.engine.batches", lambda *a: (seen.append(b) or b for b in batches(*a)))
+    monkeypatch.setattr("nlcore.training.engine.batches", lambda *a: (seen.append(b) or b for b in batches(*a)))
     next(run(config, dataset, noisy))
     wrong = noisy.given_labels != noisy.true_labels
     assert len(seen) == 20

@@ -1,0 +1,65 @@
+"""A division in numbers, for the history, and sample by sample, for `samples.csv`."""
+
+from typing import Any
+
+import torch
+
+from nlcore.selection.division import Division, Snapshot
+
+
+def describe_division(
+    division: Division, report: dict[str, Any], labelled_sets: tuple[str, ...], state
+) -> dict[str, Any]:
+    """One epoch's division in numbers, for the history.
+
+    `sets`: size, precision and recall of each. In a set that is trained with labels, precision is the share of right
+    targets and recall the share of all rightly given labels that it holds; in a set whose labels are dropped, precision
+    is the share of wrong given labels and recall the share of all wrong ones that it holds. `labelled` joins the
+    labelled sets and adds F1 and the number of targets of each class. Without true labels, precision and recall are
+    None.
+    """
+    given, true = state.given_labels, state.true_labels
+    sets = {}
+    for number, name in enumerate(division.set_names):
+        members = division.membership == number
+        sets[name] = {"size": int(members.sum())} | _quality(
+            members, name in labelled_sets, division.target, given, true
+        )
+    labelled = {"size": int(division.labelled.sum())} | _quality(division.labelled, True, division.target, given, true)
+    precision, recall = labelled["precision"], labelled["recall"]
+    labelled["f1"] = 2 * precision * recall / (precision + recall) if precision and recall else None
+    labelled["histogram"] = torch.bincount(division.target[division.labelled], minlength=state.num_classes).tolist()
+    numbers = {key: value for key, value in report.items() if isinstance(value, int | float | dict)}
+    return {"sets": sets, "labelled": labelled} | numbers
+
+
+def _quality(members, labelled: bool, target, given, true) -> dict[str, float | None]:
+    if true is None:
+        return {"precision": None, "recall": None}
+    right_label = given == true
+    found, all_of_them = (
+        (members & (target == true), right_label) if labelled else (members & ~right_label, ~right_label)
+    )
+    size, relevant = int(members.sum()), int(all_of_them.sum())
+    return {
+        "precision": float(found.sum()) / size if size else None,
+        "recall": float((found & all_of_them).sum()) / relevant if relevant else None,
+    }
+
+
+def sample_table(state, snapshot: Snapshot, division: Division) -> dict[str, list]:
+    """The columns of `samples.csv`.
+
+    `corrected_label` is the label that the method would now give: the target of a labelled sample, the network's own
+    prediction for the others. Unknown true labels are empty.
+    """
+    corrected = torch.where(division.labelled, division.target, snapshot.logits.argmax(1))
+    names = division.set_names
+    return {
+        "index": state.index.tolist(),
+        "given_label": state.given_labels.tolist(),
+        "true_label": [""] * len(corrected) if state.true_labels is None else state.true_labels.tolist(),
+        "set": [names[number] for number in division.membership.tolist()],
+        "clean_prob": [round(p, 6) for p in division.clean_prob.tolist()],
+        "corrected_label": corrected.tolist(),
+    }

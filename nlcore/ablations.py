@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from nlcore.basics.machine import environment
-from nlcore.benchmark import NAMED
 from nlcore.comparisons import after_warmup
 from nlcore.methods import METHODS
-from nlcore.results import read_results
+from nlcore.results.cells import NAMED
+from nlcore.results.tables import read_results
 from nlcore.training.config import TrainConfig, with_overrides
 from nlcore.training.engine import Epoch, observe
 from nlcore.training.report import describe_division
@@ -76,7 +76,7 @@ def variant_of(config: TrainConfig) -> str | None:
 
 
 def read_variants(folder: str | Path):
-    """`nlcore.results.read_results`, with a column `variant`: see `variant_of`."""
+    """`nlcore.results.tables.read_results`, with a column `variant`: see `variant_of`."""
     runs = read_results(folder)
     stored = (json.loads(Path(path).read_text(encoding="utf-8"))["config"] for path in runs["path"])
     return runs.assign(variant=[variant_of(TrainConfig.from_dict(values)) for values in stored])

@@ -12,13 +12,13 @@ from tqdm import tqdm
 from nlcore import __version__
 from nlcore.basics.errors import DivergenceError, InputError, Paused, choose, first_line
 from nlcore.basics.files import save_file
-from nlcore.benchmark import Outcome, run_all
 from nlcore.data.datasets import DATASETS, Dataset, load_dataset
-from nlcore.grids import read_grid
 from nlcore.methods import METHODS
 from nlcore.noise.corrupt import NOISE_NAMES
 from nlcore.noise.labels import NoisyLabels
-from nlcore.published import comparison, read_published, write_table
+from nlcore.results.grids import read_grid
+from nlcore.results.published import comparison, read_published, write_table
+from nlcore.results.sweep import Outcome, run_all
 from nlcore.training import distributed
 from nlcore.training.clean_model import corrupt
 from nlcore.training.config import TrainConfig, with_overrides

@@ -170,7 +170,7 @@ def set_curves(history: list[dict], names: tuple[str, ...]) -> Figure:
 def accuracy_curves(ax: Axes, curves: dict[str, np.ndarray], warmup_epochs: int | None = None) -> None:
     """Mean test accuracy over seeds, with a band of one sample standard deviation (none for one seed).
 
-    curves : method -> (seeds, epochs) in per cent, see `nlcore.benchmark.curves`.
+    curves : method -> (seeds, epochs) in per cent, see `nlcore.results.tables.curves`.
     """
     for method, values in curves.items():
         epochs = np.arange(1, values.shape[1] + 1)

@@ -93,7 +93,7 @@ def circumstances() -> dict:
     for package in ("torch", "nlcore"):
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
-    torch, results = sys.modules.get("torch"), sys.modules.get("nlcore.results")
+    torch, results = sys.modules.get("torch"), sys.modules.get("nlcore.results.tables")
     on_gpu = torch is not None and torch.cuda.is_initialized()
     return {
         "device": torch.cuda.get_device_name() if on_gpu else f"CPU ({os.cpu_count()} cores)",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nlcore.grids import read_grid
+from nlcore.results.grids import read_grid
 
 ROOT = Path(__file__).resolve().parents[2]
 GRID = ROOT / "benchmark" / "digits.yml"

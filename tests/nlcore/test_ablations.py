@@ -6,8 +6,9 @@ import pytest
 
 from nlcore import TrainConfig
 from nlcore.ablations import differences, division_report, read_variants, variant_of, variants
-from nlcore.benchmark import cell_name, run_cell
-from nlcore.grids import read_grid
+from nlcore.results.cells import cell_name
+from nlcore.results.grids import read_grid
+from nlcore.results.sweep import run_cell
 
 GRID = Path(__file__).parents[2] / "benchmark" / "ablations.yml"
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nlcore import TrainConfig, comparisons, results
+from nlcore import TrainConfig, comparisons
 from nlcore.comparisons import (
     after_warmup,
     correction_table,
@@ -16,8 +16,10 @@ from nlcore.comparisons import (
     selection_table,
 )
 from nlcore.methods import anchor, tssd
+from nlcore.results import tables
 from nlcore.selection.division import Snapshot
 from nlcore.selection.hallucination import Anchors
+from nlcore.training import result
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +142,7 @@ def test_a_kept_report_is_made_once_and_again_when_the_code_has_changed(tmp_path
 
     def report(config):
         made.append(config.seed)
-        return {"config": config.to_dict(), "environment": {"code": results.code_version()}}
+        return {"config": config.to_dict(), "environment": {"code": tables.code_version()}}
 
     monkeypatch.setattr(comparisons, "first_division_report", report)
     config = TrainConfig(subset=100, epochs=2)
@@ -149,6 +151,6 @@ def test_a_kept_report_is_made_once_and_again_when_the_code_has_changed(tmp_path
     comparisons.kept_division_report(replace(config, seed=1), tmp_path)
     assert made == [0, 1]
 
-    monkeypatch.setattr(results, "code_version", lambda: "another")
+    monkeypatch.setattr(result, "code_version", lambda: "another")
     comparisons.kept_division_report(config, tmp_path)
     assert made == [0, 1, 0]

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from nlcore import InputError, TrainConfig
-from nlcore.benchmark import cell_name
-from nlcore.grids import read_grid
+from nlcore.results.cells import cell_name
+from nlcore.results.grids import read_grid
 from nlcore.training.config import with_overrides
 
-GRIDS = sorted((Path(__file__).parents[2] / "benchmark").glob("*.yml"))
+GRIDS = sorted((Path(__file__).parents[3] / "benchmark").glob("*.yml"))
 
 
 @pytest.fixture

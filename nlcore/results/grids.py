@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from nlcore.basics.errors import InputError, first_line
-from nlcore.benchmark import by_name, parse_noise
+from nlcore.results.cells import by_name, parse_noise
 from nlcore.training.config import TrainConfig, with_overrides
 
 

@@ -9,7 +9,7 @@ import torch
 
 from nlcore import InputError, NoisyLabels, Result, TrainConfig
 from nlcore.basics.machine import code_version, environment, peak_memory_mb, reset_peak_memory
-from nlcore.results import read_results
+from nlcore.results.tables import read_results
 from nlcore.selection.division import Division, Snapshot
 from nlcore.training.networks import build_network
 from nlcore.training.report import describe_division, sample_table

@@ -6,7 +6,7 @@ import pandas as pd
 
 from nlcore.basics.errors import InputError, first_line
 from nlcore.basics.files import save_file
-from nlcore.results import read_results
+from nlcore.results.tables import read_results
 from nlcore.training.config import WITHOUT_RATE
 from nlcore.training.result import STATISTICS
 

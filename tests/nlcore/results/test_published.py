@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from nlcore import InputError, TrainConfig
-from nlcore.published import NOT_AVAILABLE, comparison, read_published, write_table
+from nlcore.results.published import NOT_AVAILABLE, comparison, read_published, write_table
 
-PUBLISHED = Path(__file__).parents[2] / "results" / "published.csv"
+PUBLISHED = Path(__file__).parents[3] / "results" / "published.csv"
 
 
 @pytest.fixture

@@ -16,18 +16,9 @@ from filelock import FileLock
 
 from nlcore import InputError, TrainConfig
 from nlcore.basics.errors import Paused
-from nlcore.benchmark import (
-    by_name,
-    cell_name,
-    curves,
-    is_stored,
-    parse_noise,
-    readable,
-    run_all,
-    run_cell,
-    run_grid,
-    summary,
-)
+from nlcore.results.cells import by_name, cell_name, parse_noise
+from nlcore.results.sweep import is_stored, run_all, run_cell, run_grid
+from nlcore.results.tables import curves, readable, summary
 from nlcore.training.checkpoint import read
 
 TINY = TrainConfig(method="ce", rate=0.2, subset=100, epochs=2, batch_size=16)

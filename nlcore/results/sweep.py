@@ -1,11 +1,9 @@
-"""Many runs: a grid of configurations, a stored result for each, and the tables that compare them.
+"""Many runs: a grid of configurations and a stored result for each.
 
 A cell of the grid is one run. Its result has a file of its own, so a grid that was interrupted goes on where it
 stopped, and a grid that grows by one seed runs only what is new.
 """
 
-import hashlib
-import json
 import logging
 import multiprocessing
 import os
@@ -19,7 +17,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
@@ -28,51 +25,15 @@ from tqdm import tqdm
 from nlcore.basics.errors import InputError, Paused, first_line
 from nlcore.basics.files import save_file
 from nlcore.basics.machine import code_version
-from nlcore.noise.corrupt import split_kind
-from nlcore.results import read_results
-from nlcore.training.config import WITHOUT_RATE, TrainConfig
+from nlcore.results.cells import by_name, cell_name
+from nlcore.results.tables import read_results
+from nlcore.training.config import TrainConfig
 from nlcore.training.result import is_current, stored_result
 from nlcore.training.run import train
 
 log = logging.getLogger(__name__)
 
-NAMED = ("dataset", "subset", "noise", "rate", "method", "preset", "networks", "budget", "epochs", "seed")
-CELL = ["dataset", "noise", "rate", "method", "preset"]
-STATISTICS = ["best", "last", "last10"]
 UNFINISHED = ".unfinished"  # checkpoints and locks of the cells that are running
-
-
-def parse_noise(text: str) -> tuple[str, float | None]:
-    """`"idn_xia:0.4"` -> `("idn_xia", 0.4)`, `"human:worst"` -> `("human:worst", None)`; an `InputError` else."""
-    text = str(text)
-    if text.partition(":")[0] in WITHOUT_RATE:
-        split_kind(text)
-        return text, None
-    kind, _, rate = text.partition(":")
-    split_kind(kind)
-    try:
-        return kind, float(rate)
-    except ValueError:
-        raise InputError(f"noise {text!r} is not of the form KIND:RATE, e.g. symmetric:0.4") from None
-
-
-def cell_name(config: TrainConfig) -> str:
-    """The name of a cell's file, without `.json`: dataset, subset, noise, rate, method, preset, networks if there are
-    two, budget if there is one, epochs, seed.
-
-    A configuration that says more than these has eight hexadecimal digits appended, so that no two share a name.
-    """
-    config = config.resolved()
-    subset = [] if config.subset is None else [f"n{config.subset}"]
-    networks = [] if config.networks == 1 else [f"{config.networks}networks"]
-    budget = [] if config.budget is None else [config.budget]
-    parts = [config.dataset, *subset, config.noise_words(), config.method, config.preset, *networks, *budget]
-    parts += [f"{config.epochs}epochs", f"seed{config.seed}"]
-    # A file's path is more than its letters.
-    named = TrainConfig(**{name: getattr(config, name) for name in NAMED}).resolved()
-    if config != named or config.noise.startswith("file:"):
-        parts.append(hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()[:8])
-    return "_".join(parts)
 
 
 def is_stored(config: TrainConfig, folder: str | Path, any_code: bool = False) -> bool:
@@ -142,7 +103,7 @@ def run_grid(configs: Iterable[TrainConfig], folder: str | Path, workers: int = 
 
     Returns
     -------
-    One row a cell, in the order of `configs`, with the columns of `nlcore.results.read_results`.
+    One row a cell, in the order of `configs`, with the columns of `nlcore.results.tables.read_results`.
 
     Raises
     ------
@@ -158,14 +119,6 @@ def run_grid(configs: Iterable[TrainConfig], folder: str | Path, workers: int = 
     frame = read_results(folder)
     own = frame.set_index(frame["path"].map(lambda path: str(Path(path).relative_to(folder))))
     return own.loc[[f"{name}.json" for name in cells]].reset_index(drop=True)
-
-
-def by_name(configs: Iterable[TrainConfig]) -> dict[str, TrainConfig]:
-    """Cell name -> configuration, each once; an `InputError` if there is none."""
-    cells = {cell_name(config): config for config in configs}
-    if not cells:
-        raise InputError("the grid has no cell")
-    return cells
 
 
 @dataclass(frozen=True)
@@ -242,62 +195,3 @@ def _end_with_parent() -> None:
     while True:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(1)
-
-
-def summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation over seeds.
-
-    Parameters
-    ----------
-    frame : runs, as `run_grid` returns them.
-
-    Returns
-    -------
-    A row for each dataset, noise, rate, method and preset, in order of appearance. Columns: `best_mean`, `best_std` and
-    so on for last and last10; `n`, the number of seeds; `realised_rate`. The deviation is the sample's (n - 1 in the
-    denominator), hence NaN for one seed.
-
-    Raises
-    ------
-    InputError : a seed twice in one cell, or a cell that mixes runs of different length or size.
-    """
-    mixed = (frame.groupby(CELL, dropna=False)[["subset", "epochs"]].nunique(dropna=False) > 1).any(axis=1)
-    if mixed.any():
-        raise InputError(f"runs of different length or subset in {' '.join(map(str, mixed.idxmax()))}")
-    twice = frame.duplicated([*CELL, "seed"])
-    if twice.any():
-        row = frame[twice].iloc[0]
-        cell = " ".join(str(row[key]) for key in CELL)
-        raise InputError(f"more than one run of {cell} with seed {row['seed']}: {row['path']}")
-    groups = frame.assign(realised_rate=frame["realised_rate"].astype(float)).groupby(CELL, sort=False, dropna=False)
-    columns = {f"{name}_{of}": groups[name].agg(of) for name in STATISTICS for of in ("mean", "std")}
-    return pd.DataFrame(columns | {"n": groups.size(), "realised_rate": groups["realised_rate"].mean()})
-
-
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """A `summary` for the eye: `97.2 ± 0.3`, or `97.2 (n = 1)` where one seed cannot say how much it varies."""
-
-    def cell(mean: float, std: float, n: int) -> str:
-        return f"{mean:.1f} (n = 1)" if n == 1 else f"{mean:.1f} ± {std:.1f}"
-
-    columns = {
-        name: [cell(*row) for row in zip(table[f"{name}_mean"], table[f"{name}_std"], table["n"], strict=True)]
-        for name in STATISTICS
-    }
-    return pd.DataFrame(columns | {"n": table["n"].tolist()}, index=table.index)
-
-
-def curves(frame: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Test accuracy by epoch: method -> (seeds, epochs) in per cent, seeds in ascending order.
-
-    Parameters
-    ----------
-    frame : runs of one dataset, noise, rate and preset, as `run_grid` returns them; their files are read again.
-    """
-    if (frame[["dataset", "noise", "rate", "preset", "epochs"]].nunique() > 1).any():
-        raise InputError("curves need runs of one dataset, noise, rate, preset and length")
-    histories = {path: json.loads(Path(path).read_text(encoding="utf-8"))["history"] for path in frame["path"]}
-    return {
-        method: np.array([[row["test_accuracy"] for row in histories[path]] for path in runs["path"]])
-        for method, runs in frame.sort_values("seed", kind="stable").groupby("method", sort=False)
-    }

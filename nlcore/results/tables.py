@@ -1,0 +1,104 @@
+"""Stored results as tables: one row a run, then mean and deviation over seeds."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nlcore.basics.errors import InputError
+from nlcore.training.result import STATISTICS
+
+log = logging.getLogger(__name__)
+
+CELL = ["dataset", "noise", "rate", "method", "preset"]
+OVER_SEEDS = ["best", "last", "last10"]
+
+
+def read_results(folder: str | Path) -> pd.DataFrame:
+    """Every `*.json` result below a folder as one row of a pandas DataFrame; hidden folders are left out.
+
+    Columns: dataset, subset, noise, rate, realised_rate, method, preset, networks, budget, network, seed, images (that
+    were trained on), epochs, holdout, best, last, last10, fair, wall_seconds, peak_memory_mb, device, code, path. A
+    file that is not a result is logged, by name, and left out.
+    """
+    rows = []
+    for path in sorted(Path(folder).rglob("*.json")):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        try:
+            rows.append(_row(json.loads(path.read_text(encoding="utf-8"))) | {"path": str(path)})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("%s is not a result file and is left out (%s: %s)", path, type(error).__name__, error)
+    return pd.DataFrame(rows)
+
+
+def _row(values: dict[str, Any]) -> dict[str, Any]:
+    config, environment = values["config"], values["environment"]
+    names = ("dataset", "subset", "noise", "rate", "method", "preset", "networks", "budget", "network", "seed")
+    row = {name: config[name] for name in names}
+    row["realised_rate"] = values["noise"]["realised_rate"]
+    row |= {name: config[name] for name in ("epochs", "holdout")}
+    row |= {name: values[name] for name in ("images", *STATISTICS, "wall_seconds", "peak_memory_mb")}
+    return row | {"device": environment["device"], "code": environment["code"]}
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over seeds.
+
+    Parameters
+    ----------
+    frame : runs, as `run_grid` returns them.
+
+    Returns
+    -------
+    A row for each dataset, noise, rate, method and preset, in order of appearance. Columns: `best_mean`, `best_std` and
+    so on for last and last10; `n`, the number of seeds; `realised_rate`. The deviation is the sample's (n - 1 in the
+    denominator), hence NaN for one seed.
+
+    Raises
+    ------
+    InputError : a seed twice in one cell, or a cell that mixes runs of different length or size.
+    """
+    mixed = (frame.groupby(CELL, dropna=False)[["subset", "epochs"]].nunique(dropna=False) > 1).any(axis=1)
+    if mixed.any():
+        raise InputError(f"runs of different length or subset in {' '.join(map(str, mixed.idxmax()))}")
+    twice = frame.duplicated([*CELL, "seed"])
+    if twice.any():
+        row = frame[twice].iloc[0]
+        cell = " ".join(str(row[key]) for key in CELL)
+        raise InputError(f"more than one run of {cell} with seed {row['seed']}: {row['path']}")
+    groups = frame.assign(realised_rate=frame["realised_rate"].astype(float)).groupby(CELL, sort=False, dropna=False)
+    columns = {f"{name}_{of}": groups[name].agg(of) for name in OVER_SEEDS for of in ("mean", "std")}
+    return pd.DataFrame(columns | {"n": groups.size(), "realised_rate": groups["realised_rate"].mean()})
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A `summary` for the eye: `97.2 ± 0.3`, or `97.2 (n = 1)` where one seed cannot say how much it varies."""
+
+    def cell(mean: float, std: float, n: int) -> str:
+        return f"{mean:.1f} (n = 1)" if n == 1 else f"{mean:.1f} ± {std:.1f}"
+
+    columns = {
+        name: [cell(*row) for row in zip(table[f"{name}_mean"], table[f"{name}_std"], table["n"], strict=True)]
+        for name in OVER_SEEDS
+    }
+    return pd.DataFrame(columns | {"n": table["n"].tolist()}, index=table.index)
+
+
+def curves(frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Test accuracy by epoch: method -> (seeds, epochs) in per cent, seeds in ascending order.
+
+    Parameters
+    ----------
+    frame : runs of one dataset, noise, rate and preset, as `run_grid` returns them; their files are read again.
+    """
+    if (frame[["dataset", "noise", "rate", "preset", "epochs"]].nunique() > 1).any():
+        raise InputError("curves need runs of one dataset, noise, rate, preset and length")
+    histories = {path: json.loads(Path(path).read_text(encoding="utf-8"))["history"] for path in frame["path"]}
+    return {
+        method: np.array([[row["test_accuracy"] for row in histories[path]] for path in runs["path"]])
+        for method, runs in frame.sort_values("seed", kind="stable").groupby("method", sort=False)
+    }

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from nlcore import InputError, TrainConfig
-from nlcore.comparisons import first_division_report, kept_division_report, report_table
+from nlcore.study.comparisons import first_division_report, kept_division_report, report_table
 
 CELLS = (("symmetric", 0.5), ("idn_xia", 0.4), ("asymmetric", 0.4))
 TITLES = {

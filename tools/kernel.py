@@ -93,12 +93,12 @@ def circumstances() -> dict:
     for package in ("torch", "nlcore"):
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
-    torch, results = sys.modules.get("torch"), sys.modules.get("nlcore.results.tables")
+    torch, machine = sys.modules.get("torch"), sys.modules.get("nlcore.basics.machine")
     on_gpu = torch is not None and torch.cuda.is_initialized()
     return {
         "device": torch.cuda.get_device_name() if on_gpu else f"CPU ({os.cpu_count()} cores)",
         "versions": versions,
-        "code": results.code_version() if results else None,
+        "code": machine.code_version() if machine else None,
     }
 
 

@@ -18,7 +18,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from nlcore import InputError, NoisyLabels, corrupt, load_dataset
 from nlcore.basics.files import write_atomically
 from nlcore.basics.machine import environment
-from nlcore.noise_comparisons import (
+from nlcore.study.noise_comparisons import (
     confusion_numbers,
     difficulty,
     difficulty_auc,

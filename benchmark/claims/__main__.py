@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmark.claims.frame import claims, run_seed, store, stored_row
 from benchmark.claims.lab import RESULTS, Lab
 from nlcore.basics.errors import InputError, choose
-from nlcore.ledger import verdict
+from nlcore.study.ledger import verdict
 
 
 def main(arguments: list[str] | None = None) -> None:

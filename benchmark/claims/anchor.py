@@ -9,11 +9,11 @@ from scipy.stats import spearmanr
 
 from benchmark.claims.lab import CLEAN, DIGITS, NOISES, PHOTOS, Lab, Numbers, Warm, cells, generator, percent
 from benchmark.claims.tssd import STORED_DIVISIONS, stored_runs
-from nlcore.comparisons import correction_table, report_table
 from nlcore.methods import anchor
 from nlcore.selection.hallucination import Anchors
 from nlcore.selection.streams import class_means, loss_stream
 from nlcore.selection.voting import centred_unit, count_votes
+from nlcore.study.comparisons import correction_table, report_table
 
 PRESETS = anchor.PRESETS
 

@@ -21,12 +21,12 @@ from benchmark.claims.lab import (
 )
 from benchmark.claims.questions import RATIOS, rare
 from benchmark.claims.tssd import over_taus
-from nlcore.comparisons import roc_auc
 from nlcore.methods import anchor, dividemix, tssd
 from nlcore.selection.division import Snapshot
 from nlcore.selection.hallucination import Anchors
 from nlcore.selection.streams import class_means
 from nlcore.selection.voting import centred_unit
+from nlcore.study.comparisons import roc_auc
 
 
 def w1(lab: Lab, seed: int) -> Numbers:

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from benchmark.claims.anchor import PRESETS, easy_and_hard, make, positions
 from benchmark.claims.lab import DIGITS, NOISES, PHOTOS, Lab, Numbers, Warm, cells, generator, long_tail, percent
 from nlcore.basics.chance import seeded, stream
-from nlcore.comparisons import roc_auc
 from nlcore.methods import anchor, tssd
 from nlcore.noise.models import symmetric
 from nlcore.selection.division import Snapshot
+from nlcore.study.comparisons import roc_auc
 
 RATIOS = (10, 50)
 

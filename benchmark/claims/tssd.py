@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from benchmark.claims.lab import CLEAN, DIGITS, NOISES, PHOTOS, Lab, Numbers, Warm, cells, generator, percent
-from nlcore.comparisons import report_table, roc_auc
 from nlcore.methods import dividemix, tssd
 from nlcore.selection.division import Division
 from nlcore.selection.purification import fit_meta_classifier, meta_features, purification_score, random_other_label
 from nlcore.selection.streams import class_means
+from nlcore.study.comparisons import report_table, roc_auc
 from nlcore.training.config import TrainConfig
 from nlcore.training.engine import observe, ssl_epoch, warmup_epoch
 from nlcore.training.result import Result

@@ -16,10 +16,10 @@ from benchmark.claims.frame import ROWS, Claim, claims, run_seed, stored_row
 from benchmark.claims.lab import DIGITS, NOISES, RESULTS, Lab, blurred_rows, cells, half_blurred, long_tail
 from nlcore import InputError
 from nlcore.data.datasets import Dataset, load_dataset
-from nlcore.ledger import VERDICTS, verdict
 from nlcore.methods import tssd as method
 from nlcore.selection.division import Snapshot
 from nlcore.selection.hallucination import Anchors
+from nlcore.study.ledger import VERDICTS, verdict
 
 torch.set_num_threads(1)
 IDS = [

@@ -40,7 +40,11 @@ def executed() -> NotebookNode:
             code("number = 2", "injected-parameters"),
             new_code_cell("plot()", metadata=alt, execution_count=3, outputs=[GLUED, warning, FIGURE]),
             text("```{exercise} Double\n:label: one-double\nDouble it.\n```"),
-            code("from nlcore.notebook import judge\n\n\ndef check_double(f): assert f(2) == 4", "check", "hide-input"),
+            code(
+                "from nlcore.study.notebook import judge\n\n\ndef check_double(f): assert f(2) == 4",
+                "check",
+                "hide-input",
+            ),
             code("def double(x):\n    raise NotImplementedError('double it')\n\n\njudge(check_double, double)", "stub"),
             text("````{solution-start} one-double\n````", "solution"),
             code("def double(x):\n    return 2 * x", "solution", outputs=[new_output("stream", text="secret")]),

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from nlcore import plots
+from nlcore.study import plots
 
 POINTS = {"A": (0.9, 0.95), "B": (0.1, 0.2), "C": (0.85, 0.3), "D": (0.3, 0.7), "E": (0.6, 0.65), "F": (0.25, 0.1)}
 

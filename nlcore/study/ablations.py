@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from nlcore.basics.machine import environment
-from nlcore.comparisons import after_warmup
 from nlcore.methods import METHODS
 from nlcore.results.cells import NAMED
 from nlcore.results.tables import read_results
+from nlcore.study.comparisons import after_warmup
 from nlcore.training.config import TrainConfig, with_overrides
 from nlcore.training.engine import Epoch, observe
 from nlcore.training.report import describe_division
@@ -87,7 +87,7 @@ def division_ablation(epoch: Epoch, config: TrainConfig, draws: int = 3):
 
     Parameters
     ----------
-    epoch : the end of a warm-up, see `nlcore.comparisons.after_warmup`; the true labels have to be known.
+    epoch : the end of a warm-up, see `nlcore.study.comparisons.after_warmup`; the true labels have to be known.
     config : names the method; data and noise are those of the epoch.
     draws : divisions of each variant, with generators of their own: hallucinators and meta classifiers are drawn.
 

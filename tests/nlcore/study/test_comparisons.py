@@ -4,8 +4,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nlcore import TrainConfig, comparisons
-from nlcore.comparisons import (
+from nlcore import TrainConfig
+from nlcore.methods import anchor, tssd
+from nlcore.results import tables
+from nlcore.selection.division import Snapshot
+from nlcore.selection.hallucination import Anchors
+from nlcore.study import comparisons
+from nlcore.study.comparisons import (
     after_warmup,
     correction_table,
     correctors,
@@ -15,10 +20,6 @@ from nlcore.comparisons import (
     roc_auc,
     selection_table,
 )
-from nlcore.methods import anchor, tssd
-from nlcore.results import tables
-from nlcore.selection.division import Snapshot
-from nlcore.selection.hallucination import Anchors
 from nlcore.training import result
 
 

@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from nlcore.ledger import VERDICTS, differences, read_ledger, t_interval, verdict
+from nlcore.study.ledger import VERDICTS, differences, read_ledger, t_interval, verdict
 
 CLEARLY, BARELY, AGAINST = (4.0, 5.0, 6.0), (-1.0, 0.5, 4.0), (-3.0, -2.0, -2.5)
 

@@ -20,7 +20,7 @@ def glue(name: str, value: Any) -> None:
 
 def stored(*parts: str) -> Path:
     """The path of a stored result, looked up from a notebook's folder or from the repository's."""
-    folders = [Path("..") / "results", Path("results"), Path(__file__).parents[1] / "results"]
+    folders = [Path("..") / "results", Path("results"), Path(__file__).parents[2] / "results"]
     candidates = [folder.joinpath(*parts) for folder in folders]
     return next((path for path in candidates if path.exists()), candidates[0])
 

@@ -5,7 +5,7 @@ import torch
 
 from nlcore import NoisyLabels, corrupt
 from nlcore.noise.models import SCALINGS
-from nlcore.noise_comparisons import (
+from nlcore.study.noise_comparisons import (
     confusion_numbers,
     difficulty,
     difficulty_auc,

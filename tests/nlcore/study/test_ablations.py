@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from nlcore import TrainConfig
-from nlcore.ablations import differences, division_report, read_variants, variant_of, variants
 from nlcore.results.cells import cell_name
 from nlcore.results.grids import read_grid
 from nlcore.results.sweep import run_cell
+from nlcore.study.ablations import differences, division_report, read_variants, variant_of, variants
 
-GRID = Path(__file__).parents[2] / "benchmark" / "ablations.yml"
+GRID = Path(__file__).parents[3] / "benchmark" / "ablations.yml"
 
 
 @pytest.mark.parametrize("method", ["tssd", "anchor", "dividemix"])

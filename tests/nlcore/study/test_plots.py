@@ -7,7 +7,8 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from nlcore import corrupt, plots
+from nlcore import corrupt
+from nlcore.study import plots
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,9 @@ import torch
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from nlcore import InputError, TrainConfig, explorer
-from nlcore.explorer import Axis, Recording, Track, fitting, html, loss_and_margin, record
+from nlcore import InputError, TrainConfig
+from nlcore.study import explorer
+from nlcore.study.explorer import Axis, Recording, Track, fitting, html, loss_and_margin, record
 from nlcore.training.engine import observe, run
 from nlcore.training.run import prepare
 from nlcore.training.state import start

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 import pandas as pd
 import torch
 
-from nlcore.comparisons import roc_auc
 from nlcore.data.datasets import Dataset
 from nlcore.noise.labels import NoisyLabels
 from nlcore.noise.models import SCALINGS, draw
+from nlcore.study.comparisons import roc_auc
 from nlcore.training.clean_model import CleanPredictions, corrupt
 
 FEATURE_DIMENSIONS = 32  # principal components that the two-sample classifier sees

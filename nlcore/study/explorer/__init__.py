@@ -225,7 +225,7 @@ def html(recording: Recording, budget: int = BUDGET) -> str:
     if len(text.encode()) > budget:
         raise InputError(
             f"an explorer of {len(recording.index)} samples and {recording.epochs} epochs has {len(text.encode()):,} "
-            f"bytes, and {budget:,} are allowed; take fewer samples, see nlcore.explorer.fitting"
+            f"bytes, and {budget:,} are allowed; take fewer samples, see nlcore.study.explorer.fitting"
         )
     return text
 
@@ -302,7 +302,7 @@ def _sprite(images: torch.Tensor) -> dict:
     sheet[:n] = images.permute(0, 2, 3, 1).numpy()
     sheet = sheet.reshape(lines, columns, height, width, channels).swapaxes(1, 2)
     sheet = sheet.reshape(lines * height, columns * width, channels)
-    picture = Image.fromarray(255 - sheet[..., 0] if channels == 1 else sheet)  # grey is ink, as in nlcore.plots
+    picture = Image.fromarray(255 - sheet[..., 0] if channels == 1 else sheet)  # grey is ink, as in nlcore.study.plots
     content = io.BytesIO()
     picture.save(content, "PNG", optimize=True)
     source = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()

@@ -14,7 +14,8 @@ from nlcore.basics.chance import stream
 from nlcore.data.datasets import Dataset, load_dataset
 from nlcore.selection.division import Snapshot
 from nlcore.training.config import TrainConfig
-from nlcore.training.engine import Epoch, observe, run
+from nlcore.training.engine import Epoch, run
+from nlcore.training.observe import observe
 from nlcore.training.result import Result
 from nlcore.training.run import prepare, train
 from nlcore.training.state import State, start

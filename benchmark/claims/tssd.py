@@ -14,7 +14,8 @@ from nlcore.selection.purification import fit_meta_classifier, meta_features, pu
 from nlcore.selection.streams import class_means
 from nlcore.study.comparisons import report_table, roc_auc
 from nlcore.training.config import TrainConfig
-from nlcore.training.engine import observe, ssl_epoch, warmup_epoch
+from nlcore.training.epoch import ssl_epoch, warmup_epoch
+from nlcore.training.observe import observe
 from nlcore.training.result import Result
 from nlcore.training.run import prepare, train
 from nlcore.training.state import start

@@ -1,11 +1,48 @@
-"""The methods by name. Each is a module with the same four parts, read in its file from top to bottom.
+"""The methods by name, one file each, read from top to bottom like the algorithm in its paper.
 
-`SETS` and `LABELLED` name the sets that a division puts samples in; `PRESETS` maps "tuned" and "paper" to a config;
-`divide(snapshot, given_labels, classify, config, memory, generator)` returns a `Division` and a report. `memory` is the
-method's own dictionary, kept from epoch to epoch; a method that keeps a network there says with
-`restore_memory(stored, device)` how it comes back from a checkpoint.
+A method is a module. It has
+
+- `TITLE`, how tables and figures name it;
+- `PRESETS`, "tuned" and "paper" -> its settings, a frozen dataclass;
+
+and brings what it changes, each of it optional, as plain functions that the engine looks for:
+
+- `divide(snapshot, given_labels, classify, settings, memory, generator)` -> a `Division` and a report, after warm-up
+  before every epoch. It then names its sets in `SETS`, and in `LABELLED` those that are trained with labels. Training
+  is MixMatch on the division, unless the method brings one of the next two.
+- `batch_loss(batch, settings, memory)` -> a scalar, from a `nlcore.training.steps.Batch`: what an epoch minimises, on
+  all given labels or, if the method divides, on the targets of the labelled samples.
+- `own_epoch(steps, divisions, settings)` -> the mean loss: an epoch of its own, of all its networks, written with
+  `nlcore.training.steps.Steps`. `divisions` has one for each network, or is None if the method does not divide.
+- `extra_heads(in_features, num_classes, settings)` -> modules by name, on the pooled features. They belong to the
+  network: to its optimiser, its average weights and its checkpoints. `network(images, with_heads=True)` gives their
+  outputs too, `network.heads[name](features)` one of them.
+- `recipe(config)` -> pairs of values and their source: what the method asks for outside its settings, or of its
+  settings on a certain data set or noise, over the package's own defaults.
+
+`memory` is a dictionary of each network's own, empty at the start, kept from batch to batch and from epoch to epoch and
+in checkpoints, exactly: tensors, numbers, texts, lists and dictionaries of them. What else it holds has to have a
+`state_dict`, and the method says with `restore_memory(stored, device)` how it comes back.
+
+A method without `divide` starts at once; the others warm up. One that brings nothing is cross-entropy.
 """
 
 from nlcore.methods import anchor, ce, dividemix, tssd
+from nlcore.selection.division import ALL
 
 METHODS = {"ce": ce, "dividemix": dividemix, "tssd": tssd, "anchor": anchor}
+
+
+def brings(method: str, *parts: str) -> bool:
+    """Whether a method has at least one of these functions."""
+    return any(hasattr(METHODS[method], part) for part in parts)
+
+
+def labelled_sets(method: str) -> tuple[str, ...]:
+    """The sets of a method that are trained with labels."""
+    return getattr(METHODS[method], "LABELLED", (ALL,))
+
+
+def set_names(method: str) -> tuple[str, ...]:
+    """All sets of a method."""
+    return getattr(METHODS[method], "SETS", (ALL,))

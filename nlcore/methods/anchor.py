@@ -42,6 +42,7 @@ from nlcore.selection.voting import (
     with_transition,
 )
 
+TITLE = "Anchor Hallucination"
 SETS = ("easy", "corrected", "hard")
 LABELLED = ("easy", "corrected")
 
@@ -131,6 +132,11 @@ PRESETS = {
         keep_share=0.0,
     ),
 }
+
+
+def recipe(config) -> tuple[tuple[dict, str], ...]:
+    """Targets from weak views, training on strong ones, as UNICON (CVPR 2022) does: in the `paper` preset."""
+    return (({"strong": True}, "UNICON (CVPR 2022)"),) if config.preset == "paper" else ()
 
 
 def divide(

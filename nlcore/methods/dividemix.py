@@ -10,6 +10,7 @@ import torch
 from nlcore.selection.division import Division, Snapshot, with_every_class
 from nlcore.selection.streams import loss_stream
 
+TITLE = "DivideMix"
 SETS = ("clean", "noisy")
 LABELLED = ("clean",)
 

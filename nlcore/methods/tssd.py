@@ -35,6 +35,7 @@ from nlcore.selection.streams import (
     undivided_classes,
 )
 
+TITLE = "TSSD"
 SETS = ("positive", "mined", "negative", "uncertain")
 LABELLED = ("positive", "mined")
 
@@ -93,6 +94,11 @@ PRESETS = {
         keep_share=0.0,
     ),
 }
+
+
+def recipe(config) -> tuple[tuple[dict, str], ...]:
+    """Targets from weak views, training on strong ones, as UNICON (CVPR 2022) does: in the `paper` preset."""
+    return (({"strong": True}, "UNICON (CVPR 2022)"),) if config.preset == "paper" else ()
 
 
 def divide(

@@ -6,11 +6,11 @@ import pandas as pd
 
 from nlcore.basics.errors import InputError, first_line
 from nlcore.basics.files import save_file
+from nlcore.methods import METHODS
 from nlcore.results.tables import read_results
 from nlcore.training.config import WITHOUT_RATE
 from nlcore.training.result import STATISTICS
 
-METHOD_NAMES = {"ce": "CE", "dividemix": "DivideMix", "tssd": "TSSD", "anchor": "Anchor Hallucination"}
 PUBLISHED_COLUMNS = ["dataset", "noise", "rate", "method", "networks", "statistic", "value", "std", "evidence"]
 SETTING = ["dataset", "noise", "rate"]
 # One row of our results: runs that differ in their seed alone.
@@ -113,7 +113,7 @@ def _our_row(key: tuple, runs: pd.DataFrame) -> dict[str, str]:
     held_out = f"; {values['holdout']:.0%} held out" if values["holdout"] else ""
     return (
         _setting_words(tuple(values[name] for name in SETTING))
-        | {"source": "ours", "method": METHOD_NAMES[values["method"]]}
+        | {"source": "ours", "method": METHODS[values["method"]].TITLE}
         | {name: str(values[name]) for name in ("preset", "networks", "network", "images", "epochs", "device")}
         | numbers
         | {"n": str(len(runs)), "evidence": f"code {', '.join(sorted(set(runs['code'])))}{held_out}"}

@@ -17,7 +17,8 @@ from nlcore.results.cells import NAMED
 from nlcore.results.tables import read_results
 from nlcore.study.comparisons import after_warmup
 from nlcore.training.config import TrainConfig, with_overrides
-from nlcore.training.engine import Epoch, observe
+from nlcore.training.engine import Epoch
+from nlcore.training.observe import observe
 from nlcore.training.report import describe_division
 
 GROUPS = ("training", "ssl", "settings")

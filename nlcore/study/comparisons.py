@@ -29,7 +29,8 @@ from nlcore.selection.streams import (
 )
 from nlcore.selection.voting import ballots_from_hard, centred_unit, estimate_transition, soft_votes, with_transition
 from nlcore.training.config import TrainConfig
-from nlcore.training.engine import Epoch, observe, run
+from nlcore.training.engine import Epoch, run
+from nlcore.training.observe import observe
 from nlcore.training.result import is_current, stored_result
 from nlcore.training.run import prepare
 

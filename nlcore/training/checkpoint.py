@@ -120,7 +120,8 @@ def read(path: Path) -> dict[str, Any]:
 def identity(state: State, noise: str) -> dict[str, str]:
     """What must not change between two parts of a run."""
     labels = hashlib.sha256(state.given_labels.cpu().numpy()).hexdigest()[:12]
-    config = state.config.to_dict() | {"device": state.given_labels.device.type}
+    # What `auto` stood for: the numbers depend on it.
+    config = state.config.to_dict() | {"device": state.given_labels.device.type, "precision": state.precision}
     # A pool draws other labels every epoch.
     noise = noise if state.pool else f"{noise}, labels {labels}"
     return {"config": json.dumps(config, sort_keys=True), "labels": noise, "code": code_version()}
@@ -161,6 +162,17 @@ def _restore_learner(learner: Learner, stored: dict[str, Any], method: str, devi
         learner.teacher.load_state_dict(stored["teacher"])
     learner.optimiser.load_state_dict(stored["optimiser"])
     rebuild = getattr(METHODS[method], "restore_memory", None)
-    learner.memory = rebuild(stored["memory"], device) if rebuild else stored["memory"]
+    learner.memory = rebuild(stored["memory"], device) if rebuild else _on(device, stored["memory"])
     learner.past_losses = [losses.to(device) for losses in stored["past_losses"]]
     learner.step = stored["step"]
+
+
+def _on(device: torch.device, value: Any) -> Any:
+    """The same value with every tensor in it on the device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {name: _on(device, part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_on(device, part) for part in value)
+    return value

@@ -24,7 +24,8 @@ from nlcore.noise.corrupt import opinion_epochs
 from nlcore.noise.labels import NoisyLabels
 from nlcore.noise.models import CleanPredictions
 from nlcore.training.config import TrainConfig
-from nlcore.training.engine import observe, run
+from nlcore.training.engine import run
+from nlcore.training.observe import observe
 
 log = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_args, get_origin
 
 from nlcore.basics.errors import InputError, choose
-from nlcore.methods import METHODS
+from nlcore.basics.machine import PRECISIONS
+from nlcore.methods import METHODS, brings
 from nlcore.training.mixmatch import SSLConfig
 from nlcore.training.networks import NETWORKS
 from nlcore.training.presets import BUDGETS, PRESETS, defaults
 
 WITHOUT_RATE = ("human", "file", "given")  # noise that is as large as it is
 SCHEDULES = ("cosine", "step", "one_cycle")
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,12 @@ class TrainConfig:
         A noise that comes from a file has no nominal rate: `rate` becomes None.
     subset : train on so many images of the dataset, the same share of every class; None = all.
     balanced_images : every epoch draws so many images, equally many of every given label; 0 = all images, every epoch.
-    method : `ce`, `dividemix`, `tssd` or `anchor`.
+    method : a name of `nlcore.methods.METHODS`: `ce`, `dividemix`, `tssd` or `anchor`.
     preset : `tuned` (what our experiments recommend) or `paper` (the faithful reconstruction).
     budget : None, the dataset's recipe, sized for a CPU; `long`, the papers' network and length; `short`, the same
         network for a fifth of it.
-    networks : 1, or 2 that divide for each other, guess together and are tested on their summed logits.
+    networks : 1, or 2 that divide for each other, guess together and are tested on their summed logits; None, what the
+        method needs, usually 1.
     holdout : share of the noisy training data to set aside; the epoch with the highest accuracy on its given labels is
         the fair choice of an epoch (`Result.fair`).
     epochs, warmup_epochs : all epochs, and those with plain cross-entropy before the first division.
@@ -48,10 +49,12 @@ class TrainConfig:
     full_batches : batches never shrink and every epoch has as many; otherwise an epoch ends in whatever is left.
     recalibrate : measure batch-norm statistics on unmixed images before dividing and testing.
     pad, flip : of random views.
-    precision : `float32`, or `bfloat16` for convolutions and matrix products.
+    precision : of convolutions and matrix products. `auto` is `bfloat16` on a device that has instructions for it,
+        else `float32`; a result says which of the two it was.
     compile : let `torch.compile` make the student faster; takes a minute at the start and moves the last digits.
-    threads : CPU threads that `train` uses; 0 leaves torch's own number. Digits take one: two threads that wait for
-        each other on a busy machine are slower than one, and one adds up in the same order on every machine.
+    threads : CPU threads that `train` uses, cut to the cores of the machine; 0 leaves torch's own number. Digits take
+        one: two threads that wait for each other on a busy machine are slower than one, and one adds up in the same
+        order on every machine.
     device : `cpu`, `cuda`, or `auto`.
     ssl : semi-supervised training.
     settings : the method's own config, e.g. `TSSDConfig`.
@@ -64,7 +67,7 @@ class TrainConfig:
     method: str = "tssd"
     preset: str = "tuned"
     budget: str | None = None
-    networks: int = 1
+    networks: int | None = None
     seed: int = 0
     holdout: float = 0.0
     subset: int | None = None
@@ -102,15 +105,15 @@ class TrainConfig:
         choose("method", self.method, METHODS)
         choose("preset", self.preset, PRESETS)
         config = replace(self, rate=None) if self.noise.partition(":")[0] in WITHOUT_RATE else self
-        values, ssl = defaults(config)
-        values |= {"ssl": ssl, "settings": METHODS[self.method].PRESETS[self.preset]}
+        values, ssl, settings = defaults(config)
+        values |= {"ssl": ssl, "settings": settings}
         warmup = values.pop("warmup")
         if config.epochs not in (None, values["epochs"]):  # a length of one's own: the budget's warm-up does not fit it
             values.pop("warmup_epochs", None)
         config = replace(config, **{name: value for name, value in values.items() if getattr(self, name) is None})
         if config.warmup_epochs is None:
             config = replace(config, warmup_epochs=min(config.epochs - 1, round(warmup * config.epochs)))
-        if config.method == "ce":  # nothing follows the warm-up
+        if not brings(config.method, "divide", "batch_loss", "own_epoch"):  # nothing follows the warm-up
             config = replace(config, warmup_epochs=config.epochs)
         config._check()
         return config
@@ -134,7 +137,8 @@ class TrainConfig:
         for name, low in lows.items():
             if getattr(self, name) < low:
                 raise InputError(f"{name} must be at least {low}, not {getattr(self, name)}")
-        if self.method != "ce" and not 0 <= self.warmup_epochs < self.epochs:
+        something_follows = brings(self.method, "divide", "batch_loss", "own_epoch")
+        if something_follows and not 0 <= self.warmup_epochs < self.epochs:
             raise InputError(f"warmup_epochs must lie in [0, epochs): {self.warmup_epochs} of {self.epochs}")
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"ema_decay must lie in [0, 1), not {self.ema_decay}")
@@ -190,7 +194,8 @@ def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfi
         changes[home][name] = value
     config = replace(config, **changes["config"])
     if changes["settings"]:
-        settings = config.settings or METHODS[config.method].PRESETS[choose("preset", config.preset, PRESETS)]
+        choose("preset", config.preset, PRESETS)
+        settings = config.settings or defaults(config)[2]
         config = replace(config, settings=replace(settings, **changes["settings"]))
     if changes["ssl"]:
         choose("preset", config.preset, PRESETS)

@@ -61,7 +61,9 @@ def device(name: str) -> torch.device:
 
 def wrap(student: torch.nn.Module) -> torch.nn.Module:
     """The student as a training step should call it."""
-    return DistributedDataParallel(student) if size() > 1 else student
+    if size() == 1:
+        return student
+    return DistributedDataParallel(student, find_unused_parameters=len(student.heads) > 0)  # MixMatch asks no head
 
 
 def own(rows: torch.Tensor) -> torch.Tensor:

@@ -22,17 +22,24 @@ from nlcore.basics.errors import InputError, choose, first_line
 class Network(nn.Module):
     """Maps images to a feature map (`body`), pools it and classifies it linearly.
 
-    `forward`: float images (B, C, H, W) -> logits (B, K), features (B, d), both float32.
+    `forward`: float images (B, C, H, W) -> logits (B, K), features (B, d), both float32; and `with_heads` the outputs
+    of the extra heads that a method has put on the features, by name.
     """
 
     stem: str  # the first layers, in words
     body: nn.Sequential
     classifier: nn.Linear
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __init__(self):
+        super().__init__()
+        self.heads = nn.ModuleDict()
+
+    def forward(self, images: torch.Tensor, with_heads: bool = False) -> tuple:
         # Pooled in float32: losses of bfloat16 logits would come in a few hundred distinct values.
         features = self.body(images).float().mean((2, 3))
-        return self.classify(features), features
+        if not with_heads:
+            return self.classify(features), features
+        return self.classify(features), features, {name: head(features) for name, head in self.heads.items()}
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
         """The linear head alone: features (B, d) -> logits (B, K)."""
@@ -171,15 +178,16 @@ def average_weights(teacher: nn.Module, student: nn.Module, decay: float) -> Non
 
 def recalibrate_batch_norm(network: nn.Module, batches: Iterable[torch.Tensor]) -> None:
     """Replace the running statistics of every batch norm by their mean over `batches` of unmixed images, in place."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # None asks for the plain mean over all batches
     network.train()
+    asked = {"with_heads": True} if len(getattr(network, "heads", ())) else {}  # their batch norms are measured too
     with torch.no_grad():
         for images in batches:
-            network(images)
+            network(images, **asked)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 

@@ -1,12 +1,14 @@
 """Hyper-parameters by budget, method, dataset, noise and rate: one table, each row with its source.
 
-A configuration fills what it leaves open from here: first the dataset's recipe, then its budget, its preset, and last
-the rows of `TABLE` that apply to it, the later ones over the earlier ones. What was run is stored in every result.
+A configuration fills what it leaves open from here: first the dataset's recipe, then its preset, then the rows of
+`TABLE` that apply to it, and last what the method itself asks for; the later ones over the earlier ones. What was run
+is stored in every result.
 """
 
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nlcore.methods import METHODS, brings
 from nlcore.training.mixmatch import PAPER_SSL, SSLConfig
 
 PRESETS = ("tuned", "paper")
@@ -16,11 +18,12 @@ BUDGETS = ("short", "long")
 # values are ours. `warmup` is a share of all epochs, because what counts is the number of steps.
 RECIPES: dict[str, dict[str, Any]] = {
     "digits": {"network": "digits_cnn", "epochs": 30, "warmup": 0.3, "batch_size": 32, "learning_rate": 0.05}
+    # Networks as small as this gain nothing from bfloat16, and in float32 a page has the same numbers on every machine.
     | {"pad": 1, "flip": False, "precision": "float32", "threads": 1},
     "cifar10": {"network": "small", "epochs": 60, "warmup": 0.3, "batch_size": 64, "learning_rate": 0.02}
-    | {"pad": 4, "flip": True, "precision": "bfloat16", "threads": 0},
+    | {"pad": 4, "flip": True, "precision": "auto", "threads": 0},
     "cifar100": {"network": "small", "epochs": 60, "warmup": 0.3, "batch_size": 64, "learning_rate": 0.02}
-    | {"pad": 4, "flip": True, "precision": "bfloat16", "threads": 0},
+    | {"pad": 4, "flip": True, "precision": "auto", "threads": 0},
 }
 # As CIFAR until someone has measured better. DivideMix sees 1,000 batches of 32 balanced images an epoch of Clothing1M.
 RECIPES["clothing1m"] = RECIPES["cifar10"] | {"balanced_images": 32_000}
@@ -31,18 +34,17 @@ TRAINING_PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"schedule": "step", "ema_decay": 0.0, "full_batches": False, "recalibrate": False},
 }
 
-SSL_METHODS = ("dividemix", "tssd", "anchor")
-
 
 @dataclass(frozen=True)
 class Row:
-    """Values for the configurations that fit; a condition left at None fits all. `rates` is [low, high)."""
+    """Values for the configurations that fit; a condition left at None fits all. `rates` is [low, high), `divides` fits
+    the methods that divide."""
 
     values: dict[str, Any]
     source: str
     budget: str | None = None
     preset: str | None = None
-    methods: tuple[str, ...] | None = None
+    divides: bool = False
     dataset: str | None = None
     noise: str | None = None
     rates: tuple[float, float] | None = None
@@ -52,7 +54,7 @@ class Row:
         return (
             self.budget in (None, config.budget)
             and self.preset in (None, config.preset)
-            and (self.methods is None or config.method in self.methods)
+            and (not self.divides or brings(config.method, "divide"))
             and self.dataset in (None, config.dataset)
             and self.noise in (None, config.noise.partition(":")[0])
             and (self.rates is None or (config.rate is not None and self.rates[0] <= config.rate < self.rates[1]))
@@ -60,7 +62,6 @@ class Row:
 
 
 FAMILY = "DivideMix (ICLR 2020), section 4.2 and public code"
-UNICON = "UNICON (CVPR 2022): targets from weak views, training on strong ones"
 LAMBDA = "DivideMix: its lambda_u for each noise and rate, as the family copies it"
 OURS = "our choice"
 
@@ -85,11 +86,10 @@ TABLE = (
     # The memory of the average weights in epochs, not steps: 50,000 images make five times the steps of 10,000.
     *(Row({"ema_decay": 0.998}, OURS, budget=budget, preset="tuned") for budget in BUDGETS),
     # -- what the noise asks for
-    Row({"confidence_penalty": 1.0}, FAMILY, methods=SSL_METHODS, noise="asymmetric"),
-    Row({"loss_history": 5}, FAMILY, methods=SSL_METHODS, rates=(0.9, 1.0)),
+    Row({"confidence_penalty": 1.0}, FAMILY, divides=True, noise="asymmetric"),
+    Row({"loss_history": 5}, FAMILY, divides=True, rates=(0.9, 1.0)),
     Row({"loss_history": 1}, "other images in every epoch have no history", dataset="clothing1m"),
     # -- semi-supervised training of the `paper` preset
-    Row({"strong": True}, UNICON, preset="paper", methods=("tssd", "anchor")),
     Row({"lam_u": 0.0}, LAMBDA, preset="paper", dataset="cifar10", noise="symmetric", rates=(0.0, 0.35)),
     Row({"lam_u": 25.0}, LAMBDA, preset="paper", dataset="cifar10", noise="symmetric", rates=(0.35, 0.85)),
     Row({"lam_u": 50.0}, LAMBDA, preset="paper", dataset="cifar10", noise="symmetric", rates=(0.85, 1.0)),
@@ -101,24 +101,31 @@ TABLE = (
 )
 
 
-def defaults(config) -> tuple[dict[str, Any], SSLConfig]:
-    """What a configuration leaves open: values of its fields by name, and its semi-supervised training.
+def defaults(config) -> tuple[dict[str, Any], SSLConfig, Any]:
+    """What a configuration leaves open: values of its fields by name, its semi-supervised training, and the method's
+    settings.
 
     One name is not of the configuration: `warmup`, a share of all epochs, for runs whose length no budget sets.
     """
     # An own dataset, passed to `train` under a name of its own, starts from the recipe of CIFAR.
-    values = {"balanced_images": 0, "confidence_penalty": 0.0, "loss_history": 1, "weight_decay": 5e-4}
+    values = {"balanced_images": 0, "confidence_penalty": 0.0, "loss_history": 1, "weight_decay": 5e-4, "networks": 1}
     values |= {"pretrained": False} | RECIPES.get(config.dataset, RECIPES["cifar10"])
     values |= TRAINING_PRESETS[config.preset]
     ssl = {"tuned": SSLConfig(), "paper": PAPER_SSL}[config.preset]
-    for row in TABLE:
-        if row.fits(config):
-            in_ssl = {name: value for name, value in row.values.items() if hasattr(ssl, name)}
-            ssl = replace(ssl, **in_ssl)
-            values |= {name: value for name, value in row.values.items() if name not in in_ssl}
-    return values, ssl
+    settings = METHODS[config.method].PRESETS[config.preset]
+    for row, _ in sources(config):
+        in_ssl = {name: value for name, value in row.items() if hasattr(ssl, name)}
+        in_settings = {name: value for name, value in row.items() if hasattr(settings, name)}
+        ssl, settings = replace(ssl, **in_ssl), replace(settings, **in_settings)
+        values |= {name: value for name, value in row.items() if name not in in_ssl | in_settings}
+    return values, ssl, settings
 
 
 def sources(config) -> list[tuple[dict[str, Any], str]]:
     """The rows that apply to a configuration, in order: their values and where these come from."""
-    return [(row.values, row.source) for row in TABLE if row.fits(config)]
+    rows = [(row.values, row.source) for row in TABLE if row.fits(config)]
+    if not brings(config.method, "divide"):  # such a method warms up only if it says so itself
+        rows.append(({"warmup": 0.0}, OURS))
+        rows = [({name: v for name, v in values.items() if name != "warmup_epochs"}, source) for values, source in rows]
+    recipe = getattr(METHODS[config.method], "recipe", None)
+    return [(values, source) for values, source in [*rows, *(recipe(config) if recipe else ())] if values]

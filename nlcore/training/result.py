@@ -78,7 +78,7 @@ class Result:
             samples=samples,
             wall_seconds=seconds,
             peak_memory_mb=peak_memory_mb(state.given_labels.device),
-            environment=environment(state.given_labels.device),
+            environment=environment(state.given_labels.device, state.precision),
         )
 
     def summary(self) -> str:
@@ -148,9 +148,12 @@ def check_output_folder(folder: str | Path, config: TrainConfig) -> None:
 
 def stored_result(path: Path, config: TrainConfig) -> dict[str, Any] | None:
     """The values of a result file if it is of this configuration; None if not, or if it is missing or damaged."""
+    wanted = json.loads(json.dumps(config.resolved().to_dict()))
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return values if values["config"] == json.loads(json.dumps(config.resolved().to_dict())) else None
+        # `auto` takes either precision, so a run in either answers it; before there was `auto`, results named theirs.
+        either = {"precision": "auto"} if wanted["precision"] == "auto" else {}
+        return values if values["config"] | either == wanted else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

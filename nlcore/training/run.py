@@ -15,7 +15,8 @@ from nlcore.training import checkpoint, distributed
 from nlcore.training.checkpoint import Progress
 from nlcore.training.clean_model import corrupt
 from nlcore.training.config import TrainConfig
-from nlcore.training.engine import Epoch, divide, epochs, observe
+from nlcore.training.engine import Epoch, divide, epochs
+from nlcore.training.observe import observe
 from nlcore.training.report import sample_table
 from nlcore.training.result import Result
 from nlcore.training.state import State, start

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from nlcore.basics.chance import stream
+from nlcore.basics.chance import seeded, stream
 from nlcore.basics.errors import InputError
+from nlcore.basics.machine import resolved_precision
 from nlcore.data.datasets import Dataset
+from nlcore.methods import METHODS, brings
 from nlcore.noise.labels import NO_CLASS, NoisyLabels
 from nlcore.training import distributed
 from nlcore.training.config import TrainConfig
@@ -54,9 +56,10 @@ class Learner:
 class State:
     """All that a run is at one moment.
 
-    `index` (N,) maps the rows that are trained on to rows of the whole training set: a subset, a hold-out and a golden
-    set leave some out. `pool` holds all samples, on the host, where every epoch draws a balanced part of them; else
-    None. `holdout` has images and given labels, `golden` images and true labels, or None.
+    `index` (N,) maps the rows that are trained on to rows of the whole training set, of `full_size`: a subset, a
+    hold-out and a golden set leave some out. `precision` is the one that the run has resolved to. `pool` holds all
+    samples, on the host, where every epoch draws a balanced part of them; else None. `holdout` has images and given
+    labels, `golden` images and true labels, or None.
     """
 
     config: TrainConfig
@@ -64,6 +67,8 @@ class State:
     given_labels: torch.Tensor
     true_labels: torch.Tensor | None
     index: torch.Tensor
+    full_size: int
+    precision: str
     pool: Samples | None
     holdout: tuple[torch.Tensor, torch.Tensor] | None
     golden: tuple[torch.Tensor, torch.Tensor] | None
@@ -106,7 +111,9 @@ def start(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> State:
         images=samples.images if pool else samples.images.to(device),
         given_labels=samples.given_labels.to(device),
         true_labels=None if samples.true_labels is None else samples.true_labels.to(device),
-        index=samples.index,
+        index=samples.index.to(device),
+        full_size=dataset.full_size,
+        precision=resolved_precision(config.precision, device),
         pool=pool,
         holdout=_holdout(everything, holdout_rows, device),
         golden=_golden(everything, golden_rows, device),
@@ -125,6 +132,10 @@ def new_learner(config: TrainConfig, dataset: Dataset, number: int, device: torc
     channels, height, width = dataset.train_images.shape[1:]
     size, seed = min(height, width), stream(config.seed, f"network {number}")
     student = build_network(config.network, channels, dataset.num_classes, seed, size, bool(config.pretrained))
+    if brings(config.method, "extra_heads"):
+        with seeded(stream(config.seed, f"heads {number}")):
+            heads = METHODS[config.method].extra_heads
+            student.heads.update(heads(student.classifier.in_features, dataset.num_classes, config.settings))
     student = student.to(device, memory_format=torch.channels_last)
     teacher = frozen_copy(student) if config.ema_decay else student
     if config.compile:

@@ -20,15 +20,15 @@ import torch
 
 from nlcore.basics.errors import InputError
 from nlcore.data.datasets import Dataset
-from nlcore.methods import METHODS
+from nlcore.methods import METHODS, labelled_sets, set_names
 from nlcore.noise.labels import NO_CLASS, NoisyLabels
 from nlcore.selection.division import Snapshot
 from nlcore.selection.streams import class_margin, loss_stream
 from nlcore.training.config import TrainConfig
-from nlcore.training.engine import epochs, observe
+from nlcore.training.engine import epochs
+from nlcore.training.observe import observe
 from nlcore.training.state import State, start
 
-TITLES = {"ce": "Cross-entropy", "dividemix": "DivideMix", "tssd": "TSSD", "anchor": "Anchor Hallucination"}
 UNDIVIDED = -1  # the set of every sample while a method warms up
 NOTHING = 255  # in the packed bytes: no set, no probability, no class
 BUDGET = 1_800_000  # bytes of an explorer; a page of the book has three million for all that is on it
@@ -161,7 +161,7 @@ def record(
         state.given_labels.cpu(),
         None if state.true_labels is None else state.true_labels.cpu(),
         dataset.class_names,
-        state.index,
+        state.index.cpu(),
         (_loss_axis(across), _margin_axis(up)),
         tracks,
     )
@@ -178,8 +178,8 @@ def _track(state: State) -> Track:
         else:
             decided = epoch.division.membership, epoch.division.clean_prob, epoch.division.target
             rows.append((*decided, loss_and_margin(epoch.snapshot, given)))
-    method = METHODS[state.config.method]
-    return Track(method.SETS, method.LABELLED, *(torch.stack(parts).cpu() for parts in zip(*rows, strict=True)))
+    name = state.config.method
+    return Track(set_names(name), labelled_sets(name), *(torch.stack(parts).cpu() for parts in zip(*rows, strict=True)))
 
 
 def loss_and_margin(snapshot: Snapshot, given_labels: torch.Tensor) -> torch.Tensor:
@@ -262,7 +262,7 @@ def _packed(recording: Recording) -> dict:
         "sprite": _sprite(recording.images),
         "methods": [
             {
-                "title": TITLES.get(name, name),
+                "title": METHODS[name].TITLE if name in METHODS else name,
                 "sets": list(track.set_names),
                 "labelled": [name in track.labelled_sets for name in track.set_names],
                 "membership": _base64(track.membership.masked_fill(track.membership == UNDIVIDED, NOTHING)),

@@ -16,7 +16,8 @@ from PIL import Image
 from nlcore import InputError, TrainConfig
 from nlcore.study import explorer
 from nlcore.study.explorer import Axis, Recording, Track, fitting, html, loss_and_margin, record
-from nlcore.training.engine import observe, run
+from nlcore.training.engine import run
+from nlcore.training.observe import observe
 from nlcore.training.run import prepare
 from nlcore.training.state import start
 

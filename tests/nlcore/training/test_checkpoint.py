@@ -103,7 +103,7 @@ def test_a_run_that_was_stopped_and_went_on_equals_one_that_was_not(changes, tmp
         for row in values["history"]:
             del row["seconds"]
     assert_same(first, second)
-    assert len(first["learners"]) == config.networks and first["learners"][0]["step"] > 0
+    assert len(first["learners"]) == config.resolved().networks and first["learners"][0]["step"] > 0
 
 
 def test_a_checkpoint_changes_no_number(tmp_path):

@@ -60,7 +60,7 @@ def test_a_config_survives_json(method):
         ({"networks": 3}, "networks 3.*1, 2"),
         ({"network": "resnet"}, "'resnet'.*digits_cnn, small.*preact_resnet18"),
         ({"schedule": "linear"}, "'linear'.*cosine, step, one_cycle"),
-        ({"precision": "float8"}, "'float8'.*float32, bfloat16"),
+        ({"precision": "float8"}, "'float8'.*auto, bfloat16, float32"),
         ({"device": "tpu"}, "'tpu'.*auto, cpu, cuda"),
         ({"ssl": SSLConfig(unlabelled_loss="hinge")}, "'hinge'.*squared, cross_entropy"),
         ({"settings": anchor.AnchorConfig()}, "TSSDConfig, not AnchorConfig"),

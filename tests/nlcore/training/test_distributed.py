@@ -11,7 +11,7 @@ import torch
 
 from nlcore import TrainConfig, train
 from nlcore.basics.errors import Paused
-from nlcore.training import distributed, engine
+from nlcore.training import distributed
 from nlcore.training.checkpoint import NAME, read
 
 SETTINGS = {"subset": 301, "epochs": 3, "warmup_epochs": 1, "method": "tssd", "networks": 2}
@@ -24,10 +24,10 @@ import os, sys
 from pathlib import Path
 import torch
 from nlcore import cli
-from nlcore.training import distributed, engine
+from nlcore.training import distributed, observe
 notes = Path(sys.argv.pop(1)) / os.environ["RANK"]
 replace, train = os.replace, cli.train
-engine.OBSERVE_BATCH = 50
+observe.OBSERVE_BATCH = 50
 written = []
 
 def noted_replace(source, target):
@@ -65,7 +65,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("distributed")
     config = TrainConfig(device="cpu", **SETTINGS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "OBSERVE_BATCH", 50)
+        patch.setattr("nlcore.training.observe.OBSERVE_BATCH", 50)
         with pytest.raises(Paused):
             train(config, folder=folder / "one", time_budget=0)
         shutil.copytree(folder / "one", folder / "two")

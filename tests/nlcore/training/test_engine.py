@@ -10,20 +10,14 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nlcore import Dataset, DivergenceError, InputError, TrainConfig, load_dataset, train
-from nlcore.methods import METHODS
+from nlcore.methods import METHODS, set_names
 from nlcore.selection.division import Division, Snapshot
-from nlcore.training import engine
-from nlcore.training.engine import (
-    draw_balanced,
-    epochs,
-    evaluate,
-    learning_rate_factor,
-    observe,
-    run,
-    set_learning_rate,
-)
+from nlcore.training import engine, steps
+from nlcore.training import epoch as one_epoch
+from nlcore.training.engine import draw_balanced, epochs, learning_rate_factor, run, set_learning_rate
 from nlcore.training.mixmatch import SSLConfig, batches
 from nlcore.training.networks import recalibrate_batch_norm
+from nlcore.training.observe import evaluate, observe
 from nlcore.training.run import prepare
 from nlcore.training.state import Samples, start
 
@@ -69,7 +63,7 @@ def test_the_learning_rate_follows_its_schedule(schedule, expected):
 def test_observing_sees_all_images_once_in_order_without_augmentation(monkeypatch):
     state = fresh()
     whole = observe(state)
-    monkeypatch.setattr(engine, "OBSERVE_BATCH", 64)
+    monkeypatch.setattr("nlcore.training.observe.OBSERVE_BATCH", 64)
     parts = observe(state)
     torch.testing.assert_close(whole.logits, parts.logits)
     assert whole.logits.shape == (300, 10) and whole.losses.shape == (300,)
@@ -95,7 +89,9 @@ def test_test_accuracy_is_the_share_of_right_predictions_in_per_cent():
 
 def test_recalibration_happens_only_where_it_is_asked_for(monkeypatch):
     calls = []
-    monkeypatch.setattr(engine, "recalibrate_batch_norm", lambda *a: calls.append(1) or recalibrate_batch_norm(*a))
+    monkeypatch.setattr(
+        "nlcore.training.observe.recalibrate_batch_norm", lambda *a: calls.append(1) or recalibrate_batch_norm(*a)
+    )
     train(small(method="ce", recalibrate=False))
     assert calls == []
     train(small(method="ce", recalibrate=True))
@@ -109,8 +105,8 @@ def test_no_step_of_full_batches_has_fewer_than_a_whole_batch(monkeypatch):
         seen.append((len(labels), len(weak[0]) - len(labels)))
         return original(student, teacher, weak, learn, labels, *rest)
 
-    original = engine.mixmatch_step
-    monkeypatch.setattr(engine, "mixmatch_step", record)
+    original = one_epoch.mixmatch_step
+    monkeypatch.setattr(one_epoch, "mixmatch_step", record)
     train(small(batch_size=32))
     assert {labelled for labelled, _ in seen} == {32} and len(seen) == 2 * round(300 / 32)
     seen.clear()
@@ -125,13 +121,13 @@ def test_few_unlabelled_samples_get_a_small_part_of_the_batch_and_of_the_loss(mo
         seen.append((len(labels), len(weak[0]) - len(labels), round(lam_u, 6)))
         return original(student, teacher, weak, learn, labels, weight, lam_u, *rest)
 
-    original = engine.mixmatch_step
-    monkeypatch.setattr(engine, "mixmatch_step", record)
+    original = one_epoch.mixmatch_step
+    monkeypatch.setattr(one_epoch, "mixmatch_step", record)
     state = fresh()
     state.epoch = 100  # the ramp of lam_u is over
     ones, labelled = torch.ones(300), torch.arange(300) >= 60
     division = Division(("in", "out"), (~labelled).long(), labelled, state.given_labels, ones, ones)
-    engine.ssl_epoch(state, division)
+    one_epoch.ssl_epoch(state, division)
     assert set(seen) == {(32, 8, 0.25)}  # 60 unlabelled to 240 labelled
 
 
@@ -142,14 +138,14 @@ def test_a_loss_that_explodes_ends_the_run_and_says_in_which_epoch():
 
 
 def test_a_loss_that_becomes_nan_later_names_the_later_epoch(monkeypatch):
-    original = engine.mixmatch_step
+    original = one_epoch.mixmatch_step
 
     def nan_at_last(*arguments):
         loss = original(*arguments)
         return loss * float("nan") if state["epoch"] == 2 else loss
 
     state = {"epoch": 0}
-    monkeypatch.setattr(engine, "mixmatch_step", nan_at_last)
+    monkeypatch.setattr(one_epoch, "mixmatch_step", nan_at_last)
     with pytest.raises(DivergenceError, match="NaN in epoch 3"):
         train(small(), on_epoch=lambda epoch: state.update(epoch=epoch.row["epoch"]))
 
@@ -265,7 +261,7 @@ def test_two_networks_start_from_different_weights_and_the_first_is_that_of_a_si
 @pytest.mark.parametrize("method", ["dividemix", "tssd", "anchor"])
 def test_each_of_two_networks_trains_on_the_division_of_the_other(method, monkeypatch):
     makers, trained = {}, []
-    divide, ssl_epoch = engine.divide, engine.ssl_epoch
+    divide, ssl_epoch = engine.divide, one_epoch.ssl_epoch
 
     def record_maker(state, snapshot, learner):
         assert torch.equal(observe(state, learner=learner).logits, snapshot.logits)  # its own view of the images
@@ -278,16 +274,16 @@ def test_each_of_two_networks_trains_on_the_division_of_the_other(method, monkey
         return ssl_epoch(state, division, number)
 
     monkeypatch.setattr(engine, "divide", record_maker)
-    monkeypatch.setattr(engine, "ssl_epoch", record_use)
+    monkeypatch.setattr(one_epoch, "ssl_epoch", record_use)
     train(small(method=method, networks=2))
     assert trained == [(0, 1), (1, 0)] * 2
 
 
 def test_a_single_network_trains_on_its_own_division(monkeypatch):
     made, used = [], []
-    divide, ssl_epoch = engine.divide, engine.ssl_epoch
+    divide, ssl_epoch = engine.divide, one_epoch.ssl_epoch
     monkeypatch.setattr(engine, "divide", lambda *a: made.append(divide(*a)) or made[-1])
-    monkeypatch.setattr(engine, "ssl_epoch", lambda s, d, k: used.append((d, k)) or ssl_epoch(s, d, k))
+    monkeypatch.setattr(one_epoch, "ssl_epoch", lambda s, d, k: used.append((d, k)) or ssl_epoch(s, d, k))
     train(small(method="dividemix"))
     # `train` divides no more: the last division is the one that was trained on.
     assert [number for _, number in used] == [0, 0]
@@ -296,13 +292,13 @@ def test_a_single_network_trains_on_its_own_division(monkeypatch):
 
 def test_guesses_come_from_both_networks_and_the_own_one_is_first(monkeypatch):
     seen = []
-    original = engine.mixmatch_step
+    original = one_epoch.mixmatch_step
 
     def record(student, teachers, *rest):
         seen.append((student, tuple(teachers)))
         return original(student, teachers, *rest)
 
-    monkeypatch.setattr(engine, "mixmatch_step", record)
+    monkeypatch.setattr(one_epoch, "mixmatch_step", record)
     state = [epoch.state for epoch in run(small(networks=2), *prepare(small(networks=2).resolved()))][-1]
     first, second = state.learners
     assert set(seen) == {
@@ -325,7 +321,7 @@ def test_the_history_has_the_division_of_the_second_network_too(method):
     history = train(small(method=method, networks=2)).history
     assert "second" not in history[0]
     for row in history[1:]:
-        assert tuple(row["sets"]) == tuple(row["second"]["sets"]) == METHODS[method].SETS
+        assert tuple(row["sets"]) == tuple(row["second"]["sets"]) == set_names(method)
         assert sum(values["size"] for values in row["second"]["sets"].values()) == 300
         assert row["sets"] != row["second"]["sets"]
     assert all("second" not in row for row in train(small(method=method)).history)
@@ -350,8 +346,8 @@ def test_a_holdout_is_never_trained_on(monkeypatch):
     assert torch.equal(state.holdout[0], dataset.train_images[~kept])
     assert torch.equal(state.holdout[1], noisy.given_labels[~kept])
     # No step of either phase sees another image than those.
-    shown, weak_views = [], engine.weak_views
-    monkeypatch.setattr(engine, "weak_views", lambda images, *rest: shown.append(images) or weak_views(images, *rest))
+    shown, weak_views = [], steps.weak_views
+    monkeypatch.setattr(steps, "weak_views", lambda images, *rest: shown.append(images) or weak_views(images, *rest))
     for _ in epochs(state):
         pass
     allowed = {row.tobytes() for row in dataset.train_images[kept].numpy()}
@@ -429,11 +425,11 @@ def test_the_loss_of_one_step_with_the_confidence_penalty_by_hand(weight):
     """CE + weight * mean over the images of sum p log p; one step on everything, without random views."""
     state = fresh(confidence_penalty=weight, batch_size=300, pad=0)
     student = copy.deepcopy(state.student).train()
-    logits, _ = student(engine._to_input(state, state.images))
+    logits, _ = student(steps.to_input(state, state.images))
     probs = logits.detach().double().softmax(1)
     given = probs[torch.arange(300), state.given_labels]
     expected = float(-given.log().mean() + weight * (probs * probs.log()).sum(1).mean())
-    assert engine.warmup_epoch(state) == pytest.approx(expected, abs=1e-5)
+    assert one_epoch.warmup_epoch(state) == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_confidence_penalty_keeps_a_network_from_being_sure():
@@ -503,25 +499,25 @@ def test_reads_of_the_host_are_found(host_reads):
 @pytest.mark.parametrize("networks", [1, 2])
 def test_no_step_of_semi_supervised_training_waits_for_the_device(strong, networks, host_reads):
     reads = {}
-    for steps in (1, 3):
+    for count in (1, 3):
         ssl = replace(SSLConfig(), strong=strong, views=2)
-        state = fresh(ssl=ssl, batch_size=round(300 / steps), flip=strong, networks=networks)
+        state = fresh(ssl=ssl, batch_size=round(300 / count), flip=strong, networks=networks)
         state.epoch = 3
         with host_reads() as reading:
-            engine.ssl_epoch(state, half_labelled(state))
-        assert state.learners[0].step == steps
-        reads[steps] = reading.counts
+            one_epoch.ssl_epoch(state, half_labelled(state))
+        assert state.learners[0].step == count
+        reads[count] = reading.counts
     assert reads[1] == reads[3] and sum(reads[1].values()) > 0  # once an epoch: which samples are labelled, the loss
 
 
 def test_no_step_of_warm_up_waits_for_the_device(host_reads):
     reads = {}
-    for steps in (1, 3):
-        state = fresh(batch_size=round(300 / steps), confidence_penalty=1.0)
+    for count in (1, 3):
+        state = fresh(batch_size=round(300 / count), confidence_penalty=1.0)
         with host_reads() as reading:
-            engine.warmup_epoch(state)
-        assert state.learners[0].step == steps
-        reads[steps] = reading.counts
+            one_epoch.warmup_epoch(state)
+        assert state.learners[0].step == count
+        reads[count] = reading.counts
     assert reads[1] == reads[3] and sum(reads[1].values()) > 0
 
 
@@ -547,7 +543,7 @@ def test_the_first_batches_are_as_noisy_as_the_last(make_dataset, monkeypatch):
     ).resolved()
     dataset, noisy = prepare(config, make_dataset(2000, 10, name="made"))
     seen = []
-    monkeypatch.setattr("nlcore.training.engine.batches", lambda *a: (seen.append(b) or b for b in batches(*a)))
+    monkeypatch.setattr("nlcore.training.steps.batches", lambda *a: (seen.append(b) or b for b in batches(*a)))
     next(run(config, dataset, noisy))
     wrong = noisy.given_labels != noisy.true_labels
     assert len(seen) == 20

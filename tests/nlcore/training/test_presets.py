@@ -3,18 +3,21 @@ from dataclasses import fields
 import pytest
 
 from nlcore import TrainConfig
-from nlcore.methods import METHODS
+from nlcore.methods import METHODS, brings
 from nlcore.training.config import with_overrides
 from nlcore.training.mixmatch import SSLConfig
 from nlcore.training.networks import NETWORKS
-from nlcore.training.presets import BUDGETS, RECIPES, SSL_METHODS, TABLE, TRAINING_PRESETS, sources
+from nlcore.training.presets import BUDGETS, RECIPES, TABLE, TRAINING_PRESETS, sources
 
 
 def resolved(**changes) -> TrainConfig:
     return TrainConfig(**{"dataset": "cifar10"} | changes).resolved()
 
 
-@pytest.mark.parametrize("method", SSL_METHODS)
+DIVIDING = [name for name in METHODS if brings(name, "divide")]
+
+
+@pytest.mark.parametrize("method", DIVIDING)
 @pytest.mark.parametrize(
     ("dataset", "noise", "rate", "expected"),
     [

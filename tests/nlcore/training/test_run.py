@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nlcore import Dataset, InputError, TrainConfig, corrupt, load_dataset, train
-from nlcore.methods import METHODS, tssd
+from nlcore.methods import METHODS, labelled_sets, set_names, tssd
 from nlcore.training.mixmatch import PAPER_SSL
 from nlcore.training.run import prepare
 from nlcore.training.state import start
@@ -50,11 +50,11 @@ def test_every_method_runs_from_warm_up_to_its_own_epochs(finished, method, pres
 @pytest.mark.parametrize(("method", "preset"), [c for c in COMBINATIONS if c[0] != "ce"])
 def test_every_epoch_of_a_method_records_its_sets_and_the_classes_of_the_labelled_one(finished, method, preset):
     for row in finished(method, preset).history[1:]:
-        assert tuple(row["sets"]) == METHODS[method].SETS
+        assert tuple(row["sets"]) == set_names(method)
         assert sum(s["size"] for s in row["sets"].values()) == 300
         assert len(row["labelled"]["histogram"]) == 10
         assert sum(row["labelled"]["histogram"]) == row["labelled"]["size"]
-        assert row["labelled"]["size"] == sum(row["sets"][name]["size"] for name in METHODS[method].LABELLED)
+        assert row["labelled"]["size"] == sum(row["sets"][name]["size"] for name in labelled_sets(method))
 
 
 @pytest.mark.parametrize(("method", "preset"), COMBINATIONS)
@@ -64,7 +64,7 @@ def test_the_samples_are_one_entry_a_training_image_with_its_labels(finished, me
     assert list(samples) == ["index", "given_label", "true_label", "set", "clean_prob", "corrected_label"]
     assert samples["index"] == dataset.train_index.tolist()  # rows of all digits, not of the subset
     assert samples["given_label"] == noisy.given_labels.tolist() and samples["true_label"] == noisy.true_labels.tolist()
-    assert set(samples["set"]) <= set(METHODS[method].SETS)
+    assert set(samples["set"]) <= set(set_names(method))
     assert all(0 <= p <= 1 for p in samples["clean_prob"]) and set(samples["corrected_label"]) <= set(range(10))
 
 
@@ -182,7 +182,8 @@ def test_labels_of_the_run_are_those_of_corrupt():
     assert torch.equal(noisy.given_labels, corrupt(dataset, "idn_xia", 0.4, 4, scaling="unit").given_labels)
 
 
-def test_train_uses_the_threads_of_its_config_and_gives_the_others_back():
+def test_train_uses_the_threads_of_its_config_and_gives_the_others_back(monkeypatch):
+    monkeypatch.setattr("nlcore.basics.machine.cores", lambda: 4)
     before, seen = torch.get_num_threads(), []
     config = TrainConfig(subset=100, epochs=1, batch_size=16, threads=before + 1)
     train(config, on_epoch=lambda epoch: seen.append(torch.get_num_threads()))

@@ -1,0 +1,120 @@
+"""What every epoch is made of: batches, views, one update of the weights.
+
+`Steps` is handed to a method that brings an epoch of its own, so that its file needs to know nothing of the engine; the
+epochs of the package, in `nlcore.training.epoch`, are written with it too. Nothing in it asks the device for a number,
+so a GPU never waits for the host.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from nlcore.basics.errors import DivergenceError
+from nlcore.training import distributed
+from nlcore.training.mixmatch import batches
+from nlcore.training.networks import average_weights
+from nlcore.training.randaugment import strong_views
+from nlcore.training.state import Learner, State
+from nlcore.training.views import normalise, weak_views
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loss of a method's own is computed from.
+
+    Attributes
+    ----------
+    index : (B,) int64, rows of the whole training set, for what is remembered of each sample.
+    full_size : samples in the whole training set.
+    epoch : number of the epoch, from 0.
+    labels : (B,) int64, the labels to learn: the given ones, or the targets of the method's division.
+    logits : (B, K) float32.
+    features : (B, d) float32.
+    heads : outputs of the method's extra heads by name.
+    """
+
+    index: torch.Tensor
+    full_size: int
+    epoch: int
+    labels: torch.Tensor
+    logits: torch.Tensor
+    features: torch.Tensor
+    heads: dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The means of an epoch of one run.
+
+    `state` holds everything else that an epoch may need: `learners` with their networks and memories, `images`,
+    `given_labels`, `generator`, `epoch`.
+    """
+
+    state: State
+
+    def count(self, labelled: int) -> int:
+        """Steps of an epoch: the same whatever is labelled with full batches, else as long as the labelled last."""
+        config = self.state.config
+        if config.full_batches:
+            return max(1, round(len(self.state.images) / config.batch_size))
+        return -(-labelled // config.batch_size)
+
+    def batches(self, rows: torch.Tensor, steps: int, size: int | None = None) -> Iterator[torch.Tensor]:
+        """So many random batches (b,) of rows (M,), each of `size` or the configuration's batch size."""
+        config = self.state.config
+        return batches(rows, size or config.batch_size, steps, config.full_batches, self.state.generator)
+
+    def weak(self, rows: torch.Tensor) -> torch.Tensor:
+        """Weak views of training images (B,), as a network takes them: (B, C, H, W) float32."""
+        return weak_input(self.state, self.state.images[rows])
+
+    def strong(self, rows: torch.Tensor) -> torch.Tensor:
+        """Strong views of the same."""
+        state = self.state
+        return to_input(state, strong_views(state.images[rows], state.config.pad, state.config.flip, state.generator))
+
+    def precision(self) -> torch.autocast:
+        """The context in which networks compute."""
+        return precision(self.state)
+
+    def update(self, learner: Learner, loss: torch.Tensor) -> torch.Tensor:
+        """One optimiser step and its share in the average weights; returns the detached loss."""
+        learner.optimiser.zero_grad()
+        loss.backward()
+        learner.optimiser.step()
+        learner.step += 1
+        decay = self.state.config.ema_decay
+        if decay:
+            # A short memory at first, so that the random initial weights are soon forgotten.
+            average_weights(learner.teacher, learner.student, min(decay, (1 + learner.step) / (10 + learner.step)))
+        return loss.detach()
+
+    def mean_loss(self, total: torch.Tensor, steps: int) -> float:
+        """The mean of an epoch's losses, from their sum; a `DivergenceError` if it is not finite."""
+        distributed.add_up(total)
+        require_finite(total, self.state)
+        return float(total) / (steps * distributed.size())
+
+
+def to_input(state: State, images: torch.Tensor) -> torch.Tensor:
+    """Images as a network takes them: uint8 (B, C, H, W) -> float32, normalised."""
+    return normalise(images, state.mean, state.std).contiguous(memory_format=torch.channels_last)
+
+
+def weak_input(state: State, images: torch.Tensor) -> torch.Tensor:
+    """Weak views of images, as a network takes them."""
+    return to_input(state, weak_views(images, state.config.pad, state.config.flip, state.generator))
+
+
+def precision(state: State) -> torch.autocast:
+    """The context in which networks compute: in bfloat16 if the run has resolved to it."""
+    return torch.autocast(state.images.device.type, torch.bfloat16, enabled=state.precision == "bfloat16")
+
+
+def require_finite(value: torch.Tensor, state: State) -> None:
+    """Raise a `DivergenceError` for NaN or infinity. Once an epoch: asking in every step would make a GPU wait."""
+    if not bool(value.isfinite()):
+        raise DivergenceError(
+            f"the loss became {'NaN' if bool(value.isnan()) else 'infinite'} in epoch {state.epoch + 1}"
+        )

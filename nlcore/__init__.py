@@ -5,14 +5,32 @@
 >>> result.last
 """
 
-from nlcore.basics.errors import DivergenceError, InputError
-from nlcore.basics.machine import VERSION as __version__
-from nlcore.data.datasets import Dataset, load_dataset
-from nlcore.noise.labels import NoisyLabels
-from nlcore.training.clean_model import corrupt
-from nlcore.training.config import TrainConfig
-from nlcore.training.result import Result
-from nlcore.training.run import train
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from nlcore.basics.errors import DivergenceError, InputError
+    from nlcore.data.datasets import Dataset, load_dataset
+    from nlcore.noise.labels import NoisyLabels
+    from nlcore.training.clean_model import corrupt
+    from nlcore.training.config import TrainConfig
+    from nlcore.training.result import Result
+    from nlcore.training.run import train
+
+# Each name is imported when it is first asked for: who uses one wing does not wait for the others to load.
+_HOMES = {
+    "Dataset": "data.datasets",
+    "DivergenceError": "basics.errors",
+    "InputError": "basics.errors",
+    "NoisyLabels": "noise.labels",
+    "Result": "training.result",
+    "TrainConfig": "training.config",
+    "corrupt": "training.clean_model",
+    "load_dataset": "data.datasets",
+    "train": "training.run",
+}
 
 __all__ = [
     "Dataset",
@@ -21,8 +39,19 @@ __all__ = [
     "NoisyLabels",
     "Result",
     "TrainConfig",
-    "__version__",
     "corrupt",
     "load_dataset",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

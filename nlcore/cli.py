@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from tqdm import tqdm
 
 from nlcore import __version__
 from nlcore.basics.errors import DivergenceError, InputError, Paused, choose, first_line
 from nlcore.basics.files import save_file
+from nlcore.basics.progress import steps
 from nlcore.data.datasets import DATASETS, Dataset, load_dataset
 from nlcore.methods import METHODS
 from nlcore.noise.corrupt import NOISE_NAMES
@@ -103,13 +103,13 @@ def train_command(
         print(f"{out} holds this run already, finished")
         print(summary_line(stored))
         return
-    with tqdm(total=config.epochs, unit="epoch", disable=not sys.stderr.isatty()) as bar:
+    with steps(config.epochs, f"{method} on {dataset}", "epochs") as advance:
 
-        def advance(epoch) -> None:
-            bar.set_postfix_str(f"{epoch.row['phase']}, test accuracy {epoch.row['test_accuracy']:.1f} %")
-            bar.update(epoch.row["epoch"] - bar.n)
+        def advanced(epoch) -> None:
+            row = epoch.row
+            advance(row["epoch"], f"{row['phase']}, test accuracy {row['test_accuracy']:.1f} %")
 
-        result = train(config, data, advance, out, time_budget)
+        result = train(config, data, advanced, out, time_budget)
     if distributed.from_torchrun() > 0:  # the first process writes
         return
     result.save(out)

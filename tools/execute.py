@@ -1,6 +1,6 @@
 """Execute the notebooks with papermill: ``python -m tools.execute --profile smoke``.
 
-A profile (``notebooks/profiles.yml``) gives every notebook its parameters and a time limit. Executed copies go to
+A profile (``notebooks/profiles.yml``) gives every notebook its parameters. Executed copies go to
 ``_build/executed/notebooks``, where the book picks them up; the notebooks themselves are never written to. Each copy
 carries a record in ``metadata.nlcore``: what it was made from (``fingerprint``), how, how long it took, and whether it
 succeeded. A copy whose fingerprint still holds is not made again.
@@ -8,13 +8,16 @@ succeeded. A copy whose fingerprint still holds is not made again.
 
 from __future__ import annotations
 
-import os
 import re
 import signal
+import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,19 +27,23 @@ import nbformat
 import papermill
 import yaml
 
+from nlcore.basics.cores import at_most_cores, cores
+from nlcore.basics.files import KEPT_EPOCHS
+from nlcore.basics.progress import Board, duration
 from tools.kernel import ExecutionFailed, execute
 from tools.stamp import read_notebook, stamp
 from tools.statistics import stored_times
 
 ROOT = Path(__file__).resolve().parents[1]
-JOBS = min(2, os.cpu_count() or 1)  # a notebook takes about 1 GB
+JOBS = min(2, cores())  # a notebook takes about 1 GB
+SILENCE = 1800  # seconds without a sign of life after which a notebook hangs: far more than any machine needs for one
 
 
 # --- what to run -----------------------------------------------------------------------------------------------------
 
 
 def load_profile(root: Path, profile: str) -> dict[str, dict[str, Any]]:
-    """Notebook name → ``{"timeout": seconds, "parameters": {...}}`` of one profile."""
+    """Notebook name → ``{"parameters": {...}, "cores": n}`` of one profile."""
     profiles = yaml.safe_load((root / "notebooks" / "profiles.yml").read_text())
     if profile not in profiles:
         raise click.ClickException(f"unknown profile {profile!r} (valid: {', '.join(profiles)})")
@@ -77,21 +84,56 @@ def is_up_to_date(copy: Path, profile: str, fingerprint: str) -> bool:
 # --- running it ------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Task:
+    """A notebook to execute into ``copy``, at a profile, with parameters; it keeps so many ``cores`` busy."""
+
+    notebook: Path
+    copy: Path
+    profile: str
+    parameters: dict[str, Any]
+    cores: int = 1
+
+
+class Cores:
+    """So many cores, lent in the order of asking: who needs several is not overtaken for ever by those who need one."""
+
+    def __init__(self, number: int) -> None:
+        self.number = self.free = number
+        self.waiting: deque[object] = deque()
+        self.changed = threading.Condition()
+
+    @contextmanager
+    def lent(self, wanted: int) -> Iterator[None]:
+        """Wait for ``wanted`` cores, or for all there are if they are fewer, and hold them inside the block."""
+        wanted, ticket = min(wanted, self.number), object()
+        with self.changed:
+            self.waiting.append(ticket)
+            self.changed.wait_for(lambda: self.waiting[0] is ticket and self.free >= wanted)
+            self.waiting.popleft()
+            self.free -= wanted
+            self.changed.notify_all()
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.free += wanted
+                self.changed.notify_all()
+
+
 def bring_up_to_date(
-    notebook: Path, copy: Path, profile: str, parameters: dict[str, Any], timeout: float, stop: threading.Event
+    task: Task, fingerprint: str, silence: float, stop: threading.Event, variables: dict[str, str]
 ) -> str:
-    """Execute ``notebook`` unless ``copy`` still holds; return what to say of it."""
-    fingerprint = stamp(ROOT, notebook, parameters)
-    if is_up_to_date(copy, profile, fingerprint):
-        return "up to date"
+    """Execute a notebook whose copy does not hold any more; return how long it took, in words."""
+    copy = task.copy
     copy.parent.mkdir(parents=True, exist_ok=True)
     # Papermill saves after every cell. Under another name an interrupted run is not mistaken for a copy.
     partial = copy.with_name(f".{copy.name}")
     partial.unlink(missing_ok=True)
-    record = {"status": "failed", "profile": profile, "parameters": parameters, "fingerprint": fingerprint}
+    record = {"status": "failed", "profile": task.profile, "parameters": task.parameters, "fingerprint": fingerprint}
     start = time.perf_counter()
     try:
-        record |= execute(notebook, partial, parameters, timeout, stop)
+        record |= execute(task.notebook, partial, task.parameters, silence, stop, variables)
         record["status"] = "complete"
     except ExecutionFailed as failure:
         record["error"] = str(failure)
@@ -99,46 +141,64 @@ def bring_up_to_date(
     finally:
         record["wall_seconds"] = round(time.perf_counter() - start, 2)
         record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-        document = read_notebook(partial if partial.is_file() else notebook)
+        document = read_notebook(partial if partial.is_file() else task.notebook)
         document.metadata["nlcore"] = record
         nbformat.write(document, partial)
         partial.replace(copy)
-    return f"{record['wall_seconds']:.0f} s"
+    return duration(record["wall_seconds"])
 
 
 def longest_first(names: Iterable[str], profile: str) -> list[str]:
     """The order that leaves no long notebook alone at the end. One that was never timed may be long."""
-    seconds = {name: time["seconds"] for name, time in stored_times(ROOT).get(profile, {}).items()}
+    seconds = expected_seconds(profile)
     return sorted(names, key=lambda name: -seconds.get(name, float("inf")))
 
 
-def bring_all_up_to_date(tasks: dict[str, tuple], jobs: int, profile: str) -> None:
-    """Call `bring_up_to_date` with each notebook's arguments, ``jobs`` at a time, and say how each one ended.
+def expected_seconds(profile: str) -> dict[str, float]:
+    """What each notebook took at this profile on the machine that measured it."""
+    return {name: time["seconds"] for name, time in stored_times(ROOT).get(profile, {}).items()}
+
+
+def bring_all_up_to_date(tasks: dict[str, Task], jobs: int, profile: str, silence: float) -> None:
+    """Execute the notebooks that are not up to date, on ``jobs`` cores, and say what happens while it happens.
 
     A thread each is enough: the work is done by the kernels, which are processes of their own. After a failure no
     other notebook is begun; those that run are finished. An interruption, Ctrl-C for example, kills the kernels.
     """
-    stop, failed = threading.Event(), threading.Event()
-    messages = []
+    stop, failed, messages, lender = threading.Event(), threading.Event(), [], Cores(jobs)
+    fingerprints = {name: stamp(ROOT, task.notebook, task.parameters) for name, task in tasks.items()}
+    stale = [name for name in tasks if not is_up_to_date(tasks[name].copy, profile, fingerprints[name])]
+    widths = {name: min(jobs, task.cores) for name, task in tasks.items()}
 
-    def attempt(name: str) -> str | None:
-        if failed.is_set():
-            return None
-        try:
-            return bring_up_to_date(*tasks[name], stop)
-        except BaseException:
-            failed.set()
-            raise
+    def attempt(name: str) -> None:
+        with lender.lent(tasks[name].cores):
+            if failed.is_set() or stop.is_set():
+                return
+            board.start(name)
+            try:
+                words = bring_up_to_date(tasks[name], fingerprints[name], silence, stop, {KEPT_EPOCHS: epochs})
+            except ExecutionFailed as failure:
+                failed.set()
+                messages.append(f"{name}: {failure}")
+                board.end(name, f"{profile}  failed", counts=False)
+            except BaseException:
+                failed.set()
+                raise
+            else:
+                board.end(name, f"{profile}  {words}")
 
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(attempt, name): name for name in longest_first(tasks, profile)}
+    with (
+        tempfile.TemporaryDirectory(prefix="nlcore-epochs-") as epochs,  # chapters that train the same do it once
+        Board(stale, "notebooks", expected_seconds(profile), jobs, widths) as board,
+        ThreadPoolExecutor(jobs) as pool,
+    ):
+        for name in tasks:
+            if name not in stale:
+                board.end(name, f"{profile}  up to date", counts=False)
+        futures = [pool.submit(attempt, name) for name in longest_first(stale, profile)]
         try:
             for future in as_completed(futures):
-                try:
-                    if outcome := future.result():
-                        click.echo(f"{futures[future]}  {profile}  {outcome}")
-                except ExecutionFailed as failure:
-                    messages.append(f"{futures[future]}: {failure}")
+                future.result()
         except BaseException:
             stop.set()
             pool.shutdown(cancel_futures=True)
@@ -155,13 +215,21 @@ def bring_all_up_to_date(tasks: dict[str, tuple], jobs: int, profile: str) -> No
 @click.option("--profile", default="standard", show_default=True, help="A profile of notebooks/profiles.yml.")
 @click.option("-p", "--parameter", "overrides", nargs=2, multiple=True, metavar="KEY VALUE", help="Set a parameter.")
 @click.option("--output-dir", type=click.Path(path_type=Path), help="Default: _build/executed/notebooks.")
-@click.option("--jobs", type=click.IntRange(1), default=JOBS, show_default=True, help="Notebooks at a time.")
+@click.option("--jobs", type=click.IntRange(1), default=JOBS, show_default=True, help="Cores to keep busy.")
+@click.option(
+    "--silence",
+    type=click.FloatRange(0, min_open=True),
+    default=SILENCE,
+    show_default=True,
+    help="Seconds without a finished cell or epoch after which a notebook is stopped.",
+)
 def main(
     names: tuple[str, ...],
     profile: str,
     overrides: tuple[tuple[str, str], ...],
     output_dir: Path | None,
     jobs: int,
+    silence: float,
 ) -> None:
     """Execute NOTEBOOKs (all of the profile by default) that are not up to date."""
     entries = load_profile(ROOT, profile)
@@ -178,14 +246,11 @@ def main(
         refuse_unknown_parameters(notebooks[name], parameters[name])
 
     folder = (output_dir or ROOT / "_build" / "executed" / "notebooks").resolve()
-    bring_all_up_to_date(
-        {
-            name: (notebooks[name], folder / f"{name}.ipynb", profile, parameters[name], entries[name]["timeout"])
-            for name in names
-        },
-        jobs,
-        profile,
-    )
+    tasks = {
+        name: Task(notebooks[name], folder / f"{name}.ipynb", profile, parameters[name], entries[name].get("cores", 1))
+        for name in names
+    }
+    bring_all_up_to_date(tasks, at_most_cores(jobs, "jobs"), profile, silence)
 
 
 if __name__ == "__main__":

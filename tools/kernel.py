@@ -1,4 +1,4 @@
-"""One notebook in one kernel: run it, end it at its time limit, ask it what it ran on."""
+"""One notebook in one kernel: run it, end it when it has been silent for too long, ask it what it ran on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import inspect
 import os
 import re
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -19,18 +20,28 @@ from jupyter_core.utils import run_sync
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
+from nlcore.basics.progress import HEARTBEAT, duration
+
 
 class ExecutionFailed(Exception):
     """A notebook did not run to its end; the message says where and why in one line."""
 
 
 def execute(
-    notebook: Path, copy: Path, parameters: dict[str, Any], timeout: float, stop: threading.Event
+    notebook: Path,
+    copy: Path,
+    parameters: dict[str, Any],
+    silence: float,
+    stop: threading.Event,
+    variables: dict[str, str],
 ) -> dict[str, Any]:
-    """Run ``notebook`` into ``copy``, in its own folder; return what it used or raise `ExecutionFailed`.
+    """Run ``notebook`` into ``copy``, in its own folder, with these environment ``variables`` besides; return what it
+    used or raise `ExecutionFailed`.
 
-    Papermill's own limit is one per cell. Here a watcher kills the kernel's whole process group after ``timeout``
-    seconds, or when ``stop`` is set, which also ends a cell that never returns to Python.
+    However long a notebook takes on this machine, it is left to work as long as it shows life: a cell ends, and
+    papermill saves the copy; or an epoch of training ends, in the kernel or in a process that it started, and
+    `nlcore.basics.progress.beat` touches a file. After ``silence`` seconds without either, or when ``stop`` is set, a
+    watcher kills the kernel's whole process group, which also ends a cell that never returns to Python.
     """
     kernel = AsyncKernelManager(kernel_name="python3")
     # A backend chosen for scripts (CI often sets Agg) would leave the pages without figures.
@@ -38,6 +49,9 @@ def execute(
     # One thread, unless the caller says otherwise: sums then have the same order, and the page the same numbers, on any
     # number of cores; and threads that wait for each other can make these small networks ten times slower.
     environment.setdefault("OMP_NUM_THREADS", "1")
+    handle, heartbeat = tempfile.mkstemp(prefix="nlcore-heartbeat-")
+    os.close(handle)
+    environment |= variables | {HEARTBEAT: heartbeat}
     # No history file to lock, and no warning that the connection, which stays on this machine, is not encrypted.
     arguments = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
     run_sync(kernel.start_kernel)(cwd=str(notebook.parent), env=environment, extra_arguments=arguments)
@@ -45,10 +59,13 @@ def execute(
     ended = threading.Event()
 
     def watch() -> None:
-        deadline = time.monotonic() + timeout
+        signs, since = None, time.monotonic()
         while not ended.wait(0.1):
-            if stop.is_set() or time.monotonic() > deadline:
-                killed.append("interrupted" if stop.is_set() else f"stopped at its time limit of {timeout:g} s")
+            if signs != (seen := signs_of_life(copy, heartbeat)):
+                signs, since = seen, time.monotonic()
+            if stop.is_set() or time.monotonic() - since > silence:
+                words = f"stopped after {duration(silence)} in which no cell and no epoch of training ended"
+                killed.append("interrupted" if stop.is_set() else words)
                 with contextlib.suppress(ProcessLookupError):  # it ended by itself just now
                     os.killpg(kernel.provisioner.pgid, signal.SIGKILL)
                 return
@@ -57,7 +74,15 @@ def execute(
     watcher.start()
     try:
         papermill.execute_notebook(
-            str(notebook), str(copy), parameters, kernel_name="python3", progress_bar=False, km=kernel
+            str(notebook),
+            str(copy),
+            parameters,
+            kernel_name="python3",
+            progress_bar=False,
+            km=kernel,
+            # Their own limits, 60 s for a kernel to start and 4 s for an output to arrive, are short on a busy machine.
+            start_timeout=round(silence) + 1,
+            iopub_timeout=round(silence) + 1,
         )
         return {"peak_memory_mb": peak_memory_mb(kernel.provisioner.pid), **run_sync(ask)(kernel)}
     except PapermillExecutionError as error:
@@ -69,6 +94,18 @@ def execute(
         ended.set()
         watcher.join()
         run_sync(kernel.shutdown_kernel)(now=True)
+        Path(heartbeat).unlink(missing_ok=True)
+
+
+def signs_of_life(*files: str | Path) -> list[int]:
+    """When each of the files was last written or touched, in nanoseconds; 0 for one that is missing."""
+    times = []
+    for file in files:
+        try:
+            times.append(os.stat(file).st_mtime_ns)
+        except OSError:
+            times.append(0)
+    return times
 
 
 def peak_memory_mb(pid: int) -> float | None:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import yaml
 
+from nlcore.basics.progress import duration
 from tools.stamp import read_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,16 +50,6 @@ def merge(times: dict, records: dict[str, dict], profiles: dict[str, dict]) -> d
         profile: {name: merged[profile][name] for name in entries if name in merged[profile]}
         for profile, entries in profiles.items()
     }
-
-
-def duration(seconds: float) -> str:
-    """A time in words: `8 s`, `1 min 40 s`, `2 h 5 min`."""
-    seconds = max(1, round(seconds))
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
 def memory(megabytes: float | None) -> str:

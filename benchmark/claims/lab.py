@@ -24,7 +24,7 @@ Numbers = dict[str, dict[str, float | None]]  # condition -> name -> number
 RESULTS = Path(__file__).parents[2] / "results"
 
 # Half of the digits: with all of them every method ends at 99 %, and nothing can be told apart.
-DIGITS = TrainConfig(dataset="digits", subset=700, epochs=30, threads=1, device="cpu")
+DIGITS = TrainConfig(dataset="digits", subset=700, epochs=30, network="digits_cnn", threads=1, device="cpu")
 # Real photographs, as many as two cores can afford. 8 epochs of warm-up are 1,000 steps.
 PHOTOS = TrainConfig(
     dataset="cifar10", subset=8000, network="tiny", epochs=60, warmup_epochs=8, threads=1, device="cpu"

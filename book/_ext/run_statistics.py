@@ -16,8 +16,9 @@ from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
 
+from nlcore.basics.progress import duration
 from tools.executed_notebooks import copy_of
-from tools.statistics import duration, memory, run_record, stored_times, times_file
+from tools.statistics import memory, run_record, stored_times, times_file
 
 PAGE = "book/run_statistics"
 WHY_NOT = {"full": " (meant for a GPU)"}

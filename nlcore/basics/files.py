@@ -1,10 +1,12 @@
-"""Files that are never seen half-written."""
+"""Files that are never seen half-written, and the folder of what is trained once."""
 
 import os
 import tempfile
 from pathlib import Path
 
 from nlcore.basics.errors import InputError
+
+KEPT_EPOCHS = "NLCORE_KEPT_EPOCHS"  # the environment variable that names the folder, see `nlcore.training.kept`
 
 
 def save_file(path: Path, content: str | bytes) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import hashlib
 import logging
-import os
 import platform
 import re
 from collections.abc import Iterator, Mapping
@@ -12,9 +11,10 @@ from pathlib import Path
 
 import torch
 
+from nlcore.basics.cores import at_most_cores
+
 log = logging.getLogger(__name__)
 
-VERSION = "0.1.0"
 PRECISIONS = ("auto", "bfloat16", "float32")
 
 # What decides how fast these networks run, as torch calls it; a result names those that its processor has.
@@ -55,20 +55,6 @@ def resolved_precision(precision: str, device: torch.device) -> str:
     if precision != "auto":
         return precision
     return "bfloat16" if has_bfloat16(device) else "float32"
-
-
-def cores() -> int:
-    """Processor cores that this process may use; `taskset` and containers take some away."""
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def at_most_cores(number: int, what: str) -> int:
-    """`number`, or the number of cores if that is less, with a warning: more workers than cores wait for each other."""
-    if number > cores():
-        log.warning("%d %s are more than this machine's %d cores: cut to %d", number, what, cores(), cores())
-    return min(number, cores())
 
 
 @contextlib.contextmanager
@@ -114,9 +100,11 @@ def environment(device: torch.device, precision: str = "float32") -> dict[str, s
     import numpy
     import sklearn
 
+    import nlcore
+
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return {
-        "nlcore": VERSION,
+        "nlcore": nlcore.__version__,
         "code": code_version(),
         "python": platform.python_version(),
         "torch": torch.__version__,

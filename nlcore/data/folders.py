@@ -6,7 +6,6 @@ map, so that a million of them need neither a million files per epoch nor the me
 
 import os
 import shutil
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from nlcore.basics.errors import InputError, choose, first_line
+from nlcore.basics.progress import beat, steps
 from nlcore.data.layouts import FOLDER_DATASETS, Listing
 
 CHUNK = 256  # images that are decoded, and so held in memory, at once
@@ -104,12 +103,14 @@ def _write_images(path: Path, images: list[tuple[str, int]], size: int) -> np.nd
     # Written from front to back: the pages of a writable memory map would stay in memory.
     with open(path, "wb") as out, ThreadPoolExecutor() as pool:
         np.lib.format.write_array_header_1_0(out, header)
-        starts = range(0, len(images), CHUNK)
-        for start in tqdm(starts, f"decoding {path.stem}", unit=f"{CHUNK} images", disable=not sys.stderr.isatty()):
-            files = [file for file, _ in images[start : start + CHUNK]]
-            for pixels, histogram in pool.map(_decode_image, files, [size] * len(files)):
-                out.write(pixels)
-                counts += histogram
+        with steps(len(images), f"decoding {path.stem}", "images") as advance:
+            for start in range(0, len(images), CHUNK):
+                files = [file for file, _ in images[start : start + CHUNK]]
+                for pixels, histogram in pool.map(_decode_image, files, [size] * len(files)):
+                    out.write(pixels)
+                    counts += histogram
+                advance(start + len(files))
+                beat()
     return counts.reshape(3, 256)
 
 

@@ -17,8 +17,7 @@ import torch.nn.functional as F
 
 from nlcore.basics.chance import seeded
 from nlcore.basics.errors import choose
-from nlcore.data.datasets import rank_in_class
-from nlcore.selection.division import Division, Snapshot, with_every_class
+from nlcore.selection.division import Division, Snapshot, cap_every_class, with_every_class
 from nlcore.selection.hallucination import (
     Anchors,
     Hallucinator,
@@ -39,6 +38,7 @@ from nlcore.selection.voting import (
     majority,
     own_class_threshold,
     soft_votes,
+    surest,
     with_transition,
 )
 
@@ -151,24 +151,23 @@ def divide(
     labelled_easy, hard = easy.nonzero().flatten(), (~easy).nonzero().flatten()
     anchors, quality = make_anchors(snapshot, given_labels, labelled_easy, classify, config, memory, generator)
 
-    target, verdict_share = given_labels.clone(), torch.full_like(easiness, torch.nan)
+    verdict, verdict_share = given_labels.clone(), torch.full_like(easiness, torch.nan)
     accepted = torch.zeros_like(easy)
     if len(hard) and len(anchors.labels):
         labels, share, accept = vote(snapshot, given_labels, labelled_easy, hard, anchors, config)
         if config.as_sure_as_easy:
             accept = surest(share, accept, float(easiness[easy].mean()))
         verdict_share[hard] = share
-        target[hard] = labels
+        verdict[hard] = labels
         accepted[hard] = accept & config.correct
 
     membership = torch.full_like(given_labels, SETS.index("hard"))
     membership[easy], membership[accepted] = SETS.index("easy"), SETS.index("corrected")
     trust = easiness if config.weight_by_easiness else torch.ones_like(easiness)
     weight = torch.where(accepted, verdict_share.nan_to_num(0.0), trust)
-    division = Division(
-        SETS, membership, easy | accepted, torch.where(accepted, target, given_labels), weight, easiness
-    )
-    report = {"verdict_labels": target, "verdict_share": verdict_share, "anchors": anchors, "anchor_quality": quality}
+    target = torch.where(accepted, verdict, given_labels)
+    division = Division(SETS, membership, easy | accepted, target, weight, easiness)
+    report = {"verdict_labels": verdict, "verdict_share": verdict_share, "anchors": anchors, "anchor_quality": quality}
     return with_every_class(division, snapshot, given_labels, "easy", config.keep_share), report
 
 
@@ -184,7 +183,7 @@ def select_easy(
     easiness = low_component(min_max(losses.double()), *groups).float()
     easy = easiness > config.tau
     if config.balance:
-        easy = balanced(easiness, easy, given_labels, num_classes)
+        easy = cap_every_class(easy, easiness, given_labels, num_classes)
     return easiness, easy
 
 
@@ -199,13 +198,6 @@ def prototype_loss(
     unit = centred_unit(features, features.mean(0))
     means = F.normalize(class_means(unit, given_labels, num_classes), dim=1)
     return F.cross_entropy(scale * unit @ means.T, given_labels, reduction="none")
-
-
-def balanced(easiness: torch.Tensor, easy: torch.Tensor, given_labels: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """Cap each given class at the mean number of easy samples a class, keeping its easiest: (N,) bool."""
-    cap = easy.sum() / num_classes
-    easiest_first = rank_in_class(-easiness.masked_fill(~easy, -1), given_labels, num_classes)
-    return easy & (easiest_first < cap)
 
 
 def make_anchors(
@@ -260,7 +252,7 @@ def make_anchors(
 def new_memory(dim: int, non_negative: bool, device: torch.device) -> dict:
     """A fresh hallucinator of features (., dim), its optimiser, and the number of divisions that it has served."""
     hallucinator = Hallucinator(dim, non_negative).to(device)
-    optimiser = torch.optim.Adam(hallucinator.parameters(), lr=1e-3)
+    optimiser = torch.optim.Adam(hallucinator.parameters(), lr=1e-3, fused=True)
     return {"hallucinator": hallucinator, "optimiser": optimiser, "rounds": 0, "non_negative": non_negative}
 
 
@@ -274,17 +266,6 @@ def restore_memory(stored: dict, device: torch.device) -> dict:
     for name in ("hallucinator", "optimiser"):
         memory[name].load_state_dict(stored[name])
     return memory | {"rounds": stored["rounds"]}
-
-
-def surest(share: torch.Tensor, accepted: torch.Tensor, level: float) -> torch.Tensor:
-    """Those accepted verdicts whose shares (H,) are largest and have a mean of at least `level`: (H,) bool."""
-    order = share.masked_fill(~accepted, 0.0).argsort(descending=True, stable=True)
-    count = torch.arange(1, len(share) + 1, device=share.device)
-    sure = share[order].cumsum(0) / count >= level
-    # The running mean falls, so the sure ones come first; rounding must not let a later one in again.
-    kept = torch.zeros_like(accepted)
-    kept[order] = sure.int().cummin(0).values.bool()
-    return kept & accepted
 
 
 def vote(

@@ -9,25 +9,27 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
+from nlcore.basics.cores import at_most_cores, cores
 from nlcore.basics.errors import InputError, Paused, first_line
 from nlcore.basics.files import save_file
 from nlcore.basics.machine import code_version
+from nlcore.basics.progress import Board
 from nlcore.results.cells import by_name, cell_name
 from nlcore.results.tables import read_results
 from nlcore.training.config import TrainConfig
+from nlcore.training.engine import Epoch
 from nlcore.training.result import is_current, stored_result
 from nlcore.training.run import train
 
@@ -82,9 +84,15 @@ def run_cell(
         remaining = None if deadline is None else deadline - time.time()
         if remaining is not None and remaining <= 0:
             raise Paused("no time left to begin")
+        _tell(name, "")
         # Checkpoints of other code would be refused.
         checkpoints = unfinished / f"{name}_{code_version()}"
-        save_file(path, train(config, folder=checkpoints, time_budget=remaining).to_json())
+
+        def advanced(epoch: Epoch) -> None:
+            _tell(name, f"epoch {epoch.row['epoch']} of {epoch.state.config.epochs}")
+
+        result = train(config, on_epoch=advanced, folder=checkpoints, time_budget=remaining)
+        save_file(path, result.to_json())
         shutil.rmtree(checkpoints, ignore_errors=True)
     return "ran"
 
@@ -159,28 +167,53 @@ def run_all(
         else:
             missing.append(name)
     if missing:
-        workers = min(workers, len(missing))
-        threads = max(1, (os.cpu_count() or 1) // workers)
+        workers = min(at_most_cores(workers, "runs at a time"), len(missing))
+        threads = max(1, cores() // workers)
         spawn = multiprocessing.get_context("spawn")  # a forked process cannot use an accelerator
-        pool = ProcessPoolExecutor(workers, spawn, _begin_worker, (threads,))
-        bar = tqdm(total=len(missing), unit="run", disable=not sys.stderr.isatty())
-        try:
-            for wait in (False, True):
-                asked = [name for name in missing if name not in outcomes]
-                futures = {pool.submit(run_cell, cells[n], folder, any_code, wait, deadline): n for n in asked}
-                for future in as_completed(futures):
-                    error, name = future.exception(), futures[future]
-                    if error or future.result() != "elsewhere":
-                        ended(Outcome(name, "failed" if error else future.result(), error))
-                        bar.update()
-        finally:  # an interrupted grid drops the cells that have not begun
-            bar.close()
-            pool.shutdown(cancel_futures=True)
+        news = spawn.SimpleQueue()
+        with Board(missing, "runs", at_a_time=workers) as board:
+            threading.Thread(target=_pass_on, args=(news, board), daemon=True).start()
+            pool = ProcessPoolExecutor(workers, spawn, _begin_worker, (threads, news))
+            try:
+                for wait in (False, True):
+                    asked = [name for name in missing if name not in outcomes]
+                    futures = {pool.submit(run_cell, cells[n], folder, any_code, wait, deadline): n for n in asked}
+                    for future in as_completed(futures):
+                        error, name = future.exception(), futures[future]
+                        if error or future.result() != "elsewhere":
+                            outcome = Outcome(name, "failed" if error else future.result(), error)
+                            # Who listens writes a line of its own.
+                            board.end(name, "" if on_outcome else outcome.status, counts=outcome.status == "ran")
+                            ended(outcome)
+            finally:  # an interrupted grid drops the cells that have not begun
+                pool.shutdown(cancel_futures=True)
+                news.put(None)
     return [outcomes[name] for name in cells]
 
 
-def _begin_worker(threads: int) -> None:
-    """Prepare a fresh process: its threads, and that it does not outlive the one that started it."""
+def _pass_on(news: Any, board: Board) -> None:
+    """Tell the board what the workers say, until None comes."""
+    while (message := news.get()) is not None:
+        name, words = message
+        if words:
+            board.note(name, words)
+        else:
+            board.start(name)
+
+
+_news = None  # of a worker: the queue to its parent
+
+
+def _tell(name: str, words: str) -> None:
+    """Tell the parent of this worker, if it is one, that a cell has begun (no words) or how far it is."""
+    if _news is not None:
+        _news.put((name, words))
+
+
+def _begin_worker(threads: int, news: Any) -> None:
+    """Prepare a fresh process: its threads, its news, and that it does not outlive the one that started it."""
+    global _news
+    _news = news
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -61,6 +61,18 @@ def everything_labelled(snapshot: Snapshot, given_labels: torch.Tensor) -> Divis
     return Division((ALL,), torch.zeros_like(given_labels), labelled, given_labels, ones, ones)
 
 
+def cap_every_class(
+    selected: torch.Tensor, scores: torch.Tensor, given_labels: torch.Tensor, num_classes: int
+) -> torch.Tensor:
+    """The selected samples (N,) bool, cut in every given class to the mean number a class: its highest scores stay.
+
+    Scores (N,) are not negative.
+    """
+    cap = selected.sum() / num_classes
+    best_first = rank_in_class(-scores.masked_fill(~selected, -1), given_labels, num_classes)
+    return selected & (best_first < cap)
+
+
 def keep_every_class(
     labelled: torch.Tensor, losses: torch.Tensor, given_labels: torch.Tensor, num_classes: int, share: float
 ) -> torch.Tensor:

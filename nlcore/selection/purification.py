@@ -74,7 +74,7 @@ def fit_meta_classifier(
             nn.Dropout(0.2),
             nn.Linear(128, 1),
         ).to(device)
-        optimiser = torch.optim.AdamW(mlp.parameters(), lr=1e-3, weight_decay=1e-4)
+        optimiser = torch.optim.AdamW(mlp.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
         balance = torch.tensor(len(noisy) / len(clean), device=device)
         for _ in range(passes):
             for batch in training[torch.randperm(len(training), generator=generator, device=device)].split(256):

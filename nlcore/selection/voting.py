@@ -134,3 +134,14 @@ def with_transition(votes: torch.Tensor, transition: torch.Tensor, given_labels:
     """Votes (H, K) times the probability that each class would have got the given label, as rows that sum to 1."""
     joint = votes * transition.T[given_labels]
     return joint / joint.sum(1, keepdim=True).clamp(min=1e-12)
+
+
+def surest(share: torch.Tensor, accepted: torch.Tensor, level: float) -> torch.Tensor:
+    """Those accepted verdicts whose shares (H,) are largest and have a mean of at least `level`: (H,) bool."""
+    order = share.masked_fill(~accepted, 0.0).argsort(descending=True, stable=True)
+    count = torch.arange(1, len(share) + 1, device=share.device)
+    sure = share[order].cumsum(0) / count >= level
+    # The running mean falls, so the sure ones come first; rounding must not let a later one in again.
+    kept = torch.zeros_like(accepted)
+    kept[order] = sure.int().cummin(0).values.bool()
+    return kept & accepted

@@ -71,7 +71,7 @@ def variants(config: TrainConfig) -> dict[str, TrainConfig]:
 
 def variant_of(config: TrainConfig) -> str | None:
     """The name of a resolved configuration among the `variants` of its method, data and noise; None if it has none."""
-    named = {name: getattr(config, name) for name in NAMED if name != "preset"}
+    named = {name: getattr(config, name) for name in (*NAMED, "network") if name != "preset"}
     family = variants(TrainConfig(**named, device=config.device))
     return next((name for name, variant in family.items() if variant == config), None)
 

@@ -28,8 +28,9 @@ from nlcore.selection.streams import (
     row_sums,
 )
 from nlcore.selection.voting import ballots_from_hard, centred_unit, estimate_transition, soft_votes, with_transition
+from nlcore.training import kept
 from nlcore.training.config import TrainConfig
-from nlcore.training.engine import Epoch, run
+from nlcore.training.engine import Epoch
 from nlcore.training.observe import observe
 from nlcore.training.result import is_current, stored_result
 from nlcore.training.run import prepare
@@ -204,7 +205,7 @@ def after_warmup(config: TrainConfig) -> tuple[Epoch, NoisyLabels]:
     """Train a configuration for its warm-up epochs only: the state that a method's first division starts from."""
     config = config.resolved()
     dataset, noisy = prepare(config)
-    *_, last = islice(run(config, dataset, noisy), config.warmup_epochs)
+    *_, last = islice(kept.run(config, dataset, noisy), config.warmup_epochs)
     return last, noisy
 
 

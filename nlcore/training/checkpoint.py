@@ -11,7 +11,7 @@ import io
 import json
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,22 +47,19 @@ def save(folder: str | Path, state: State, noise: str, progress: Progress) -> No
     """
     values = {
         "identity": identity(state, noise),
-        "learners": [_learner_values(learner) for learner in state.learners],
-        "generator": state.generator.get_state(),
-        "rng": state.rng.bit_generator.state,
+        **state_values(state),
         "history": progress.history,
         "seconds": progress.seconds,
         "samples": progress.samples,
     }
     content = io.BytesIO()
     torch.save(values, content)
-    body = content.getvalue()
     path = Path(folder) / NAME
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             os.replace(path, path.with_name(PREVIOUS))  # at every moment one of the two is whole
-        write_atomically(path, MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        write_atomically(path, sealed(content.getvalue()))
     except OSError as error:
         raise InputError(f"cannot write a checkpoint into {folder}: {error.strerror or error}") from error
 
@@ -94,12 +91,31 @@ def restore(folder: str | Path, state: State, noise: str) -> Progress | None:
     if damaged:  # else the next save would put it in the place of the whole one
         (Path(folder) / NAME).unlink(missing_ok=True)
     _check_identity(values["identity"], identity(state, noise), folder)
+    restore_state(state, values)
+    return Progress(values["history"], values["seconds"], values["samples"])
+
+
+def state_values(state: State) -> dict[str, Any]:
+    """All that changes in a state, as plain values and tensors."""
+    return {
+        "learners": [_learner_values(learner) for learner in state.learners],
+        "generator": state.generator.get_state(),
+        "rng": state.rng.bit_generator.state,
+    }
+
+
+def restore_state(state: State, values: dict[str, Any]) -> None:
+    """Bring a state to where `state_values` was taken."""
     device = state.given_labels.device
     for learner, stored in zip(state.learners, values["learners"], strict=True):
         _restore_learner(learner, stored, state.config.method, device)
     state.generator.set_state(values["generator"])
     state.rng.bit_generator.state = values["rng"]
-    return Progress(values["history"], values["seconds"], values["samples"])
+
+
+def sealed(body: bytes) -> bytes:
+    """The content of a file that `read` believes: a line with the checksum of the rest, then the rest."""
+    return MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -162,17 +178,19 @@ def _restore_learner(learner: Learner, stored: dict[str, Any], method: str, devi
         learner.teacher.load_state_dict(stored["teacher"])
     learner.optimiser.load_state_dict(stored["optimiser"])
     rebuild = getattr(METHODS[method], "restore_memory", None)
-    learner.memory = rebuild(stored["memory"], device) if rebuild else _on(device, stored["memory"])
+    learner.memory = rebuild(stored["memory"], device) if rebuild else on_device(device, stored["memory"])
     learner.past_losses = [losses.to(device) for losses in stored["past_losses"]]
     learner.step = stored["step"]
 
 
-def _on(device: torch.device, value: Any) -> Any:
+def on_device(device: torch.device, value: Any) -> Any:
     """The same value with every tensor in it on the device."""
+    if is_dataclass(value):
+        return type(value)(**{name: on_device(device, part) for name, part in vars(value).items()})
     if isinstance(value, torch.Tensor):
         return value.to(device)
     if isinstance(value, dict):
-        return {name: _on(device, part) for name, part in value.items()}
+        return {name: on_device(device, part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_on(device, part) for part in value)
+        return type(value)(on_device(device, part) for part in value)
     return value

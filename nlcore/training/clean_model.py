@@ -9,15 +9,14 @@ import hashlib
 import io
 import json
 import logging
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from nlcore.basics.files import write_atomically
 from nlcore.basics.machine import code_version, cpu_threads
+from nlcore.basics.progress import steps
 from nlcore.data.datasets import Dataset, data_root
 from nlcore.noise import corrupt as noise
 from nlcore.noise.corrupt import opinion_epochs
@@ -29,13 +28,17 @@ from nlcore.training.observe import observe
 
 log = logging.getLogger(__name__)
 
+NETWORKS = {"digits": "digits_cnn"}  # where not the dataset's usual one: the labels of a seed stay what they were
+
 
 def clean_predictions(dataset: Dataset, seed: int, epochs: int) -> CleanPredictions:
     """Train the dataset's usual network with plain cross-entropy on its labels, taken as true, and look every epoch.
 
     Our choice: the `tuned` training of `ce` (average weights, cosine schedule). PLC and SEAL use larger networks.
     """
-    config = TrainConfig(dataset=dataset.name, noise="given", method="ce", seed=seed, epochs=epochs).resolved()
+    network = NETWORKS.get(dataset.name)
+    config = TrainConfig(dataset=dataset.name, noise="given", method="ce", seed=seed, epochs=epochs, network=network)
+    config = config.resolved()
     name = f"{dataset.name}_{len(dataset.train_labels)}_{epochs}epochs_seed{seed}.npz"
     path, digest = data_root() / "clean_models" / name, _digest(dataset, config)
     predictions = _stored(path, digest)
@@ -58,17 +61,11 @@ def _trained(dataset: Dataset, config: TrainConfig) -> CleanPredictions:
     labels = dataset.train_labels
     clean = NoisyLabels.measured(labels, labels, dataset.num_classes, "clean")
     total = torch.zeros(len(labels), dataset.num_classes, dtype=torch.float64)
-    with cpu_threads(config.threads):
-        epochs = tqdm(
-            run(config, dataset, clean),
-            "training on the true labels",
-            config.epochs,
-            unit="epoch",
-            disable=not sys.stderr.isatty(),
-        )
-        for epoch in epochs:
+    with cpu_threads(config.threads), steps(config.epochs, "training on the true labels", "epochs") as advance:
+        for epoch in run(config, dataset, clean):
             snapshot = observe(epoch.state)
             total += snapshot.logits.cpu().double().softmax(1)
+            advance(epoch.row["epoch"])
     return CleanPredictions(snapshot.logits.cpu(), snapshot.features.cpu(), (total / config.epochs).float())
 
 

@@ -36,6 +36,7 @@ class Epoch:
     """One epoch as `run` hands it out: the state after it, its row of the history, and what it trained on.
 
     `snapshot`, `division` and `report` are None during warm-up; of two networks they are those of the first.
+    `trained_elsewhere`: by an earlier run that began alike, see `nlcore.training.kept`.
     """
 
     state: State
@@ -43,6 +44,7 @@ class Epoch:
     snapshot: Snapshot | None = None
     division: Division | None = None
     report: dict[str, Any] | None = None
+    trained_elsewhere: bool = False
 
 
 def run(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> Iterator[Epoch]:

@@ -130,7 +130,7 @@ def mixmatch_step(
     num_labelled, repeat = len(labels), len(train_views)
     with torch.no_grad():
         own, *others = teachers
-        own.train()  # batch norm then uses the statistics of these unmixed images
+        _train(own)  # batch norm then uses the statistics of these unmixed images
         probs = torch.stack([own(view)[0].softmax(1) for view in weak_views]).mean(0)
         refined = refine_targets(labels, weight, probs[:num_labelled], config.temperature)
         guesses = [probs[num_labelled:]]
@@ -143,6 +143,11 @@ def mixmatch_step(
         targets = torch.cat([refined] * repeat + [guessed] * repeat)
         order = torch.randperm(len(inputs), generator=generator, device=inputs.device)
         inputs, targets = mix(inputs, targets, lam, order)
-    student.train()
+    _train(student)
     logits, _ = student(inputs)
     return ssl_loss(logits, targets, num_labelled * repeat, lam_u, config.lam_r, config.unlabelled_loss)
+
+
+def _train(network) -> None:
+    if not network.training:  # asking every module again, in every step, takes time
+        network.train()

@@ -17,7 +17,7 @@ BUDGETS = ("short", "long")
 # What depends on the dataset, sized for a CPU. CIFAR values are the family's (DivideMix) apart from the network; digits
 # values are ours. `warmup` is a share of all epochs, because what counts is the number of steps.
 RECIPES: dict[str, dict[str, Any]] = {
-    "digits": {"network": "digits_cnn", "epochs": 30, "warmup": 0.3, "batch_size": 32, "learning_rate": 0.05}
+    "digits": {"network": "digits_small", "epochs": 30, "warmup": 0.3, "batch_size": 32, "learning_rate": 0.05}
     # Networks as small as this gain nothing from bfloat16, and in float32 a page has the same numbers on every machine.
     | {"pad": 1, "flip": False, "precision": "float32", "threads": 1},
     "cifar10": {"network": "small", "epochs": 60, "warmup": 0.3, "batch_size": 64, "learning_rate": 0.02}

@@ -13,12 +13,18 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torchvision.transforms.v2 import functional as tv
 
 from nlcore.training.views import weak_views
 
 OPERATIONS_PER_IMAGE = 2
 STRENGTH = 9 / 30
+
+
+def tv():
+    """torchvision's functions on images. Their import takes longer than that of all else here, so: only when used."""
+    from torchvision.transforms.v2 import functional
+
+    return functional
 
 
 def sharpen(images: torch.Tensor, factor: float) -> torch.Tensor:
@@ -38,17 +44,17 @@ def sharpen(images: torch.Tensor, factor: float) -> torch.Tensor:
 
 # (m, C, H, W) uint8 -> the same, with one factor or threshold for all.
 SIGNED = {
-    "brightness": lambda images, sign: tv.adjust_brightness(images, 1 + sign * 0.9 * STRENGTH),
-    "saturation": lambda images, sign: tv.adjust_saturation(images, 1 + sign * 0.9 * STRENGTH),
-    "contrast": lambda images, sign: tv.adjust_contrast(images, 1 + sign * 0.9 * STRENGTH),
+    "brightness": lambda images, sign: tv().adjust_brightness(images, 1 + sign * 0.9 * STRENGTH),
+    "saturation": lambda images, sign: tv().adjust_saturation(images, 1 + sign * 0.9 * STRENGTH),
+    "contrast": lambda images, sign: tv().adjust_contrast(images, 1 + sign * 0.9 * STRENGTH),
     "sharpness": lambda images, sign: sharpen(images, 1 + sign * 0.9 * STRENGTH),
 }
 UNSIGNED = {
     "identity": lambda images: images,
-    "posterize": lambda images: tv.posterize(images, bits=8 - round(4 * STRENGTH)),
-    "solarize": lambda images: tv.solarize(images, threshold=255 * (1 - STRENGTH)),
-    "autocontrast": tv.autocontrast,
-    "equalize": tv.equalize,
+    "posterize": lambda images: tv().posterize(images, bits=8 - round(4 * STRENGTH)),
+    "solarize": lambda images: tv().solarize(images, threshold=255 * (1 - STRENGTH)),
+    "autocontrast": lambda images: tv().autocontrast(images),
+    "equalize": lambda images: tv().equalize(images),
 }
 GEOMETRIC = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
 OPERATIONS = (*GEOMETRIC, *SIGNED, *UNSIGNED)

@@ -11,11 +11,11 @@ from nlcore.basics.errors import Paused
 from nlcore.basics.machine import cpu_threads, reset_peak_memory
 from nlcore.data.datasets import Dataset, load_dataset
 from nlcore.noise.labels import NoisyLabels
-from nlcore.training import checkpoint, distributed
+from nlcore.training import checkpoint, distributed, kept
 from nlcore.training.checkpoint import Progress
 from nlcore.training.clean_model import corrupt
 from nlcore.training.config import TrainConfig
-from nlcore.training.engine import Epoch, divide, epochs
+from nlcore.training.engine import Epoch, divide
 from nlcore.training.observe import observe
 from nlcore.training.report import sample_table
 from nlcore.training.result import Result
@@ -55,10 +55,12 @@ def train(
         progress = checkpoint.restore(folder, state, noisy.identity) if folder else None
         progress = progress or Progress([], 0.0)
         before = progress.seconds
-        for epoch in epochs(state, done=len(progress.history)):
+        for epoch in kept.epochs(state, done=len(progress.history), only_warmup=True):
             history = [*progress.history, epoch.row]
             finished = len(history) == config.epochs
             samples = final_samples(state, epoch) if finished else None
+            # An epoch that another run has trained counts with the time that it took there.
+            before += epoch.row["seconds"] if epoch.trained_elsewhere else 0.0
             progress = Progress(history, before + time.perf_counter() - started, samples)
             if folder and distributed.rank() == 0:
                 checkpoint.save(folder, state, noisy.identity, progress)

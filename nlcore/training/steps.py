@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from nlcore.basics.errors import DivergenceError
+from nlcore.basics.progress import beat
 from nlcore.training import distributed
 from nlcore.training.mixmatch import batches
 from nlcore.training.networks import average_weights
@@ -92,6 +93,7 @@ class Steps:
 
     def mean_loss(self, total: torch.Tensor, steps: int) -> float:
         """The mean of an epoch's losses, from their sum; a `DivergenceError` if it is not finite."""
+        beat()
         distributed.add_up(total)
         require_finite(total, self.state)
         return float(total) / (steps * distributed.size())

@@ -187,17 +187,6 @@ def test_tssd_uses_a_golden_set_from_its_memory(made, make_snapshot):
 # -- Anchor Hallucination
 
 
-def test_the_easy_set_is_capped_at_the_mean_class_and_keeps_the_easiest(rng):
-    easiness, easy = torch.rand(80, generator=rng), torch.rand(80, generator=rng) < 0.7
-    given = torch.tensor([0] * 50 + [1] * 20 + [2] * 10)
-    kept = anchor.balanced(easiness, easy, given, 3)
-    cap = int(easy.sum()) / 3
-    for c in range(3):
-        own = [i for i in range(80) if given[i] == c and easy[i]]
-        expected = sorted(own, key=lambda i: -float(easiness[i]))[: int(np.ceil(cap))]
-        assert sorted(expected) == [i for i in range(80) if kept[i] and given[i] == c]
-
-
 def test_the_prototype_loss_equals_a_loop_over_samples(rng):
     features, given = torch.rand(30, 5, generator=rng), torch.arange(30) % 3
     centred = [f - features.mean(0) for f in features]
@@ -285,15 +274,6 @@ def test_corrected_labels_are_as_sure_as_the_easy_ones_they_join(made):
 
     assert sureness(careful, corrected) >= sureness(careful, easy) - 1e-5
     assert sureness(eager, corrected) < sureness(eager, easy) - 0.05
-
-
-def test_the_surest_verdicts_are_as_many_as_keep_the_mean_share_at_the_level(rng):
-    share, accepted = torch.rand(40, generator=rng), torch.rand(40, generator=rng) < 0.6
-    ranked = sorted((i for i in range(40) if accepted[i]), key=lambda i: -float(share[i]))
-    for level in (0.0, 0.6, 0.8, 2.0):
-        means = [float(share[ranked[:m]].mean()) for m in range(1, len(ranked) + 1)]
-        expected = ranked[: sum(mean >= level for mean in means)]  # the mean of the first m falls with m
-        assert anchor.surest(share, accepted, level).nonzero().flatten().tolist() == sorted(expected)
 
 
 def test_the_hallucinator_is_kept_from_epoch_to_epoch_and_trained_every_so_often(made):

@@ -1,10 +1,22 @@
-"""No class may vanish from the labelled set."""
+"""No class may fill the labelled set, and none may vanish from it."""
 
 import logging
+import math
 
 import torch
 
-from nlcore.selection.division import Division, keep_every_class, with_every_class
+from nlcore.selection.division import Division, cap_every_class, keep_every_class, with_every_class
+
+
+def test_a_selection_is_capped_at_the_mean_class_and_keeps_the_highest_scores(rng):
+    scores, selected = torch.rand(80, generator=rng), torch.rand(80, generator=rng) < 0.7
+    given = torch.tensor([0] * 50 + [1] * 20 + [2] * 10)
+    kept = cap_every_class(selected, scores, given, 3)
+    cap = int(selected.sum()) / 3
+    for c in range(3):
+        own = [i for i in range(80) if given[i] == c and selected[i]]
+        expected = sorted(own, key=lambda i: -float(scores[i]))[: math.ceil(cap)]
+        assert sorted(expected) == [i for i in range(80) if kept[i] and given[i] == c]
 
 
 def test_a_class_with_too_few_labelled_samples_keeps_its_lowest_losses():

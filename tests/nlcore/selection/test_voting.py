@@ -16,6 +16,7 @@ from nlcore.selection.voting import (
     nearest,
     own_class_threshold,
     soft_votes,
+    surest,
     with_transition,
 )
 
@@ -209,6 +210,15 @@ def test_the_transition_is_read_from_true_class_to_given_label():
     T = torch.tensor([[1.0, 0.0], [0.25, 0.75]])  # true class 1 is given 0 in a quarter of the cases; never the reverse
     posterior = with_transition(torch.tensor([[0.5, 0.5], [0.5, 0.5]]), T, torch.tensor([0, 1]))
     torch.testing.assert_close(posterior, torch.tensor([[0.8, 0.2], [0.0, 1.0]]))
+
+
+def test_the_surest_verdicts_are_as_many_as_keep_the_mean_share_at_the_level(rng):
+    share, accepted = torch.rand(40, generator=rng), torch.rand(40, generator=rng) < 0.6
+    ranked = sorted((i for i in range(40) if accepted[i]), key=lambda i: -float(share[i]))
+    for level in (0.0, 0.6, 0.8, 2.0):
+        means = [float(share[ranked[:m]].mean()) for m in range(1, len(ranked) + 1)]
+        expected = ranked[: sum(mean >= level for mean in means)]  # the mean of the first m falls with m
+        assert surest(share, accepted, level).nonzero().flatten().tolist() == sorted(expected)
 
 
 def test_no_search_makes_a_tensor_of_all_samples_times_all_anchors(rng, largest_tensor, monkeypatch):

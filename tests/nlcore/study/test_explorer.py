@@ -119,8 +119,11 @@ def test_class_names_cannot_end_the_data(recording):
 
 
 def test_style_and_script_cannot_end_their_elements():
-    for kind, end in (("css", "</style"), ("js", "</script")):
-        assert end not in files(explorer).joinpath(f"explorer.{kind}").read_text("utf-8").lower()
+    parts = [part for part in files(explorer).iterdir() if part.name.endswith((".css", ".js"))]
+    assert {part.name for part in parts} == {"explorer.css", "view.js", "input.js"}
+    for part in parts:
+        end = "</style" if part.name.endswith(".css") else "</script"
+        assert end not in part.read_text("utf-8").lower()
 
 
 def test_an_explorer_above_its_budget_is_refused_and_can_be_made_to_fit(recording):

@@ -1,8 +1,8 @@
-// The explorer in the browser. `root` is its element, which holds the data as JSON (see nlcore/explorer/__init__.py).
-// Bytes stand for classes, sets and positions; 255 is "none". A method's bytes lie epoch by epoch.
-function explore(root) {
+// What an explorer shows: the data unpacked, the map drawn, the decisions in words. `root` is its element, which holds
+// the data as JSON (see page.py). Bytes stand for classes, sets and positions; 255 is "none". A method's bytes lie
+// epoch by epoch. What the reader does is in input.js, which gets what it needs from here.
+function view(root) {
   "use strict";
-  root.dataset.started = "";
   const NONE = 255, TOP = 254;
   const data = JSON.parse(root.querySelector("script[type='application/json']").textContent);
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -22,8 +22,9 @@ function explore(root) {
 
   // What is shown. The first division is where there is most to see.
   const divided = methods[0].membership.findIndex((set) => set !== NONE);
-  const now = { method: 0, epoch: divided < 0 ? 0 : Math.floor(divided / count), sample: 0, pinned: false };
-  let visible = [], places = new Float32Array(2 * count), timer = null, frame = 0;
+  const begin = divided < 0 ? 0 : Math.floor(divided / count);
+  const now = { method: 0, epoch: begin, sample: 0, pinned: false, visible: [] };
+  let places = new Float32Array(2 * count), frame = 0;
 
   // Without JavaScript the controls stay hidden: there is nothing that does not work.
   root.querySelector(".nlx-wait").remove();
@@ -71,8 +72,8 @@ function explore(root) {
   function applyFilter() {
     const key = ui.show.value;
     const passes = key in filters ? filters[key][1] : (i) => setOf(now.method, now.epoch, i) === Number(key);
-    visible = [...Array(count).keys()].filter(passes);
-    ui.status.textContent = `Epoch ${now.epoch + 1}: ${visible.length} of ${count} samples shown.`;
+    now.visible = [...Array(count).keys()].filter(passes);
+    ui.status.textContent = `Epoch ${now.epoch + 1}: ${now.visible.length} of ${count} samples shown.`;
   }
 
   // --- drawing -------------------------------------------------------------------------------------------------------
@@ -82,6 +83,7 @@ function explore(root) {
   const toX = (share) => edge.left + share * (width - edge.left - edge.right);
   const toY = (share) => height - edge.bottom - share * (height - edge.top - edge.bottom);
   const goal = (i, axis, e = now.epoch) => methods[now.method][axis][e * count + i] / TOP;
+  const at = (i, e = now.epoch) => [toX(goal(i, "across", e)), toY(goal(i, "up", e))];  // in pixels of the map
 
   function readColours() {
     const style = getComputedStyle(root);
@@ -150,12 +152,12 @@ function explore(root) {
     pen.globalAlpha = 0.85;
     const put = (i, r) => mark(pen, toX(places[2 * i]), toY(places[2 * i + 1]), r, kindOf(i),
       fillingOf(now.method, setOf(now.method, now.epoch, i)));
-    for (const i of visible) put(i, r);
+    for (const i of now.visible) put(i, r);
     pen.globalAlpha = 1;
     pen.strokeStyle = pen.fillStyle = colours.text;
     pen.lineWidth = 1;
     pen.beginPath();  // where the chosen sample has been, up to this epoch
-    for (let e = 0; e <= now.epoch; e++) pen.lineTo(toX(goal(now.sample, "across", e)), toY(goal(now.sample, "up", e)));
+    for (let e = 0; e <= now.epoch; e++) pen.lineTo(...at(now.sample, e));
     pen.stroke();
     put(now.sample, r + 2);
     pen.strokeStyle = colours.text;
@@ -253,7 +255,7 @@ function explore(root) {
     });
   }
 
-  // --- what a reader does --------------------------------------------------------------------------------------------
+  // --- everything at once --------------------------------------------------------------------------------------------
 
   function refresh(gliding = false) {
     const warmUp = setOf(now.method, now.epoch, 0) === NONE ? ", warm-up" : "";
@@ -264,87 +266,6 @@ function explore(root) {
     describe();
     move(gliding);
   }
-  function toEpoch(e) {
-    now.epoch = Math.max(0, Math.min(data.epochs - 1, e));
-    ui.epoch.value = now.epoch + 1;
-    refresh(true);
-  }
-  function choose(i, pinned) {
-    if (i === undefined || (i === now.sample && pinned === now.pinned)) return;
-    Object.assign(now, { sample: i, pinned });
-    describe();
-    draw();
-  }
-  function play(on) {
-    clearInterval(timer);
-    timer = null;
-    if (on && now.epoch === data.epochs - 1) toEpoch(0);
-    if (on) timer = setInterval(() => (now.epoch < data.epochs - 1 ? toEpoch(now.epoch + 1) : play(false)), 800);
-    ui.play.textContent = on ? "Pause" : "Play";
-    // Nobody can listen to a sentence for every epoch of a film.
-    for (const spoken of [ui.details, ui.status]) spoken.setAttribute("aria-live", on ? "off" : "polite");
-  }
-  // The shown sample with the lowest cost; a cost of undefined is out of the question.
-  function cheapest(cost) {
-    let best, lowest = Infinity;
-    for (const i of visible) {
-      const price = cost(toX(goal(i, "across")), toY(goal(i, "up")));
-      if (price < lowest) [best, lowest] = [i, price];
-    }
-    return best;
-  }
-  function under(event, reach) {
-    const box = ui.map.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
-    return cheapest((px, py) => (Math.hypot(px - x, py - y) < reach ? Math.hypot(px - x, py - y) : undefined));
-  }
-  function neighbour(dx, dy) {
-    const x = toX(goal(now.sample, "across")), y = toY(goal(now.sample, "up"));
-    return cheapest((px, py) => {
-      const along = (px - x) * dx + (py - y) * dy, aside = Math.abs((px - x) * dy) + Math.abs((py - y) * dx);
-      return along > 0.1 && aside <= 2 * along ? along + 2 * aside : undefined;
-    });
-  }
-  function step(by) {
-    const next = by > 0 ? visible.find((i) => i > now.sample) : visible.findLast((i) => i < now.sample);
-    choose(next ?? visible.at(by > 0 ? 0 : -1), true);  // round the end
-  }
-  const keys = {
-    ArrowLeft: () => choose(neighbour(-1, 0), true), ArrowRight: () => choose(neighbour(1, 0), true),
-    ArrowUp: () => choose(neighbour(0, -1), true), ArrowDown: () => choose(neighbour(0, 1), true),
-    PageUp: () => toEpoch(now.epoch + 1), PageDown: () => toEpoch(now.epoch - 1),
-    Home: () => toEpoch(0), End: () => toEpoch(data.epochs - 1),
-    " ": () => play(!timer), Escape: () => choose(now.sample, false),
-  };
-  ui.map.addEventListener("keydown", (event) => {
-    if (!(event.key in keys) || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();  // the page must not scroll
-    event.stopPropagation();  // nor a notebook go to another cell
-    keys[event.key]();
-  });
-  ui.map.addEventListener("pointermove", (event) => {
-    // A pinned sample stays while the mouse is on its way to the slider.
-    if (event.pointerType === "mouse" && !now.pinned) choose(under(event, 24), false);
-  });
-  ui.map.addEventListener("click", (event) => {
-    const found = under(event, 24);
-    choose(found ?? now.sample, found !== undefined && !(now.pinned && found === now.sample));
-  });
-  ui.epoch.addEventListener("input", () => (play(false), toEpoch(ui.epoch.value - 1)));
-  ui.play.addEventListener("click", () => play(!timer));
-  ui.previous.addEventListener("click", () => step(-1));
-  ui.next.addEventListener("click", () => step(1));
-  ui.show.addEventListener("change", () => refresh());
-  ui.method.addEventListener("change", () => {
-    now.method = Number(ui.method.value);
-    fillFilters();
-    refresh(true);
-  });
-  ui.sample.addEventListener("change", () => {
-    const i = data.samples.indexOf(Number(ui.sample.value));
-    if (i >= 0) choose(i, true);
-    else ui.status.textContent = `Sample ${ui.sample.value} is not in this explorer.`;
-  });
-
   const repaint = () => (readColours(), legend(), draw());
   new ResizeObserver(draw).observe(ui.map);
   for (const page of [document.documentElement, document.body]) {  // the page turns dark or light
@@ -353,6 +274,7 @@ function explore(root) {
   readColours();
   fillFilters();
   applyFilter();
-  now.sample = (truth && visible.find((i) => !isRight(i))) ?? 0;
+  now.sample = (truth && now.visible.find((i) => !isRight(i))) ?? 0;
   refresh();
+  return { data, now, ui, at, fillFilters, refresh, describe, draw };
 }

@@ -1,0 +1,156 @@
+"""Epochs that are trained once: runs that begin alike share their beginning.
+
+The warm-up is the same for every method, and the chapters of the book look at the same runs from many sides. Where
+`$NLCORE_KEPT_EPOCHS` names a folder, as the book's executor does, an epoch is a file there, named after all that it
+depends on. Whoever comes to it first trains it and keeps it; the others read it, and have the same state to the last
+bit. Without the folder everything here trains.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+from nlcore.basics.errors import InputError
+from nlcore.basics.files import KEPT_EPOCHS, write_atomically
+from nlcore.basics.machine import code_version
+from nlcore.basics.progress import beat
+from nlcore.data.datasets import Dataset
+from nlcore.methods import brings
+from nlcore.noise.labels import NoisyLabels
+from nlcore.selection.division import Division, Snapshot
+from nlcore.selection.hallucination import Anchors
+from nlcore.training import checkpoint, distributed, engine
+from nlcore.training.config import TrainConfig
+from nlcore.training.engine import Epoch
+from nlcore.training.state import State, start
+
+log = logging.getLogger(__name__)
+
+LARGEST = 4_000_000  # bytes of an epoch that is kept: those of small networks on small data
+
+# What a warm-up epoch does not depend on.
+AFTER_WARMUP = ("method", "preset", "budget", "settings", "ssl", "warmup_epochs", "loss_history", "device", "precision")
+
+
+def run(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> Iterator[Epoch]:
+    """`nlcore.training.engine.run`, with epochs that may have been trained before."""
+    return epochs(start(config.resolved(), dataset, noisy))
+
+
+def epochs(state: State, done: int = 0, only_warmup: bool = False) -> Iterator[Epoch]:
+    """`nlcore.training.engine.epochs`, with epochs that may have been trained before.
+
+    What is done to the state between two epochs does not reach the kept ones: after that this run trains for itself.
+    """
+    folder = _folder()
+    shared = folder is not None and distributed.size() == 1 and state.pool is None
+    data = _digest_of_data(state) if shared else ""
+    left = _chance(state)
+    for number in range(done, state.config.epochs):
+        shared = shared and left == _chance(state) and not (only_warmup and number >= state.config.warmup_epochs)
+        if not shared:
+            yield from engine.epochs(state, number)
+            return
+        path = folder / _name(state, number, data)
+        with FileLock(f"{path}.lock"):
+            epoch = _read(path, state, number)
+            if epoch is None:
+                epoch = next(engine.epochs(state, number))
+                _keep(path, epoch)
+        left = _chance(state)
+        yield epoch
+
+
+def _folder() -> Path | None:
+    """Where epochs are kept, if anywhere."""
+    name = os.environ.get(KEPT_EPOCHS)
+    if not name:
+        return None
+    try:
+        Path(name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        log.warning("epochs are not kept: cannot write into %s (%s)", name, error.strerror)
+        return None
+    return Path(name)
+
+
+def _name(state: State, number: int, data: str) -> str:
+    """The name of an epoch's file: what a reader wants to know, and a digest of everything that it depends on."""
+    config = state.config
+    values = config.to_dict()
+    part = config.method
+    if number < config.warmup_epochs:
+        part, values = "warmup", {name: value for name, value in values.items() if name not in AFTER_WARMUP}
+        values["golden"] = getattr(config.settings, "golden", 0)
+        if brings(config.method, "extra_heads"):
+            values |= {"method": config.method, "settings": config.to_dict()["settings"]}
+    here = [state.images.device.type, state.precision, torch.get_num_threads(), torch.__version__, code_version()]
+    text = json.dumps([values, here, data, number], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return f"{config.dataset}_{config.noise_words()}_seed{config.seed}_{part}_{number + 1:03d}_{digest}.pt"
+
+
+def _digest_of_data(state: State) -> str:
+    digest = hashlib.sha256()
+    for tensor in (state.images, state.given_labels, state.test_images, state.test_labels):
+        for rows in tensor.split(10_000):
+            digest.update(rows.cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def _chance(state: State) -> tuple:
+    """What moves with every use of chance, and with every step."""
+    steps = [learner.step for learner in state.learners]
+    return bytes(state.generator.get_state()), json.dumps(state.rng.bit_generator.state), steps
+
+
+def _keep(path: Path, epoch: Epoch) -> None:
+    state = epoch.state
+    values = checkpoint.state_values(state) | {
+        "row": epoch.row,
+        "seen": (epoch.snapshot, epoch.division, epoch.report),
+    }
+    if _bytes(values) > LARGEST:
+        return
+    content = io.BytesIO()
+    torch.save(values, content)
+    try:
+        write_atomically(path, checkpoint.sealed(content.getvalue()))
+    except OSError as error:  # the run itself does not need it
+        log.warning("an epoch is not kept: cannot write %s (%s)", path, error.strerror)
+
+
+def _read(path: Path, state: State, number: int) -> Epoch | None:
+    """The epoch in a file, with the state brought to its end; None if there is none, or it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        with torch.serialization.safe_globals([Snapshot, Division, Anchors]):
+            values = checkpoint.read(path)
+    except InputError as error:
+        log.warning("%s; trained again", error)
+        return None
+    beat()
+    state.epoch = number
+    engine.set_learning_rate(state)
+    checkpoint.restore_state(state, values)
+    seen = checkpoint.on_device(state.given_labels.device, values["seen"])
+    return Epoch(state, values["row"], *seen, trained_elsewhere=True)
+
+
+def _bytes(value: Any) -> int:
+    """Size of all tensors in nested dictionaries, lists and dataclasses."""
+    value = vars(value) if is_dataclass(value) else value
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return sum(_bytes(part) for part in parts)

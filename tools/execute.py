@@ -27,7 +27,7 @@ import nbformat
 import papermill
 import yaml
 
-from nlcore.basics.cores import at_most_cores, cores
+from nlcore.basics.cores import cores
 from nlcore.basics.files import KEPT_EPOCHS
 from nlcore.basics.progress import Board, duration
 from tools.kernel import ExecutionFailed, execute
@@ -250,7 +250,7 @@ def main(
         name: Task(notebooks[name], folder / f"{name}.ipynb", profile, parameters[name], entries[name].get("cores", 1))
         for name in names
     }
-    bring_all_up_to_date(tasks, at_most_cores(jobs, "jobs"), profile, silence)
+    bring_all_up_to_date(tasks, jobs, profile, silence)
 
 
 if __name__ == "__main__":

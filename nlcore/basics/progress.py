@@ -77,7 +77,8 @@ def is_terminal() -> bool:
 
 def is_notebook() -> bool:
     """Whether this process runs a notebook's cells."""
-    return "ipykernel" in sys.modules
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 class Board:
@@ -219,12 +220,13 @@ def steps(total: int, what: str, unit: str) -> Iterator[Callable[[int, str], Non
 
             yield advance
         return
+    print(f"{what}: {total} {unit}", file=sys.stderr, flush=True)
     since = told = time.monotonic()
-    first = None
+    first = last = None
 
     def tell(number: int, words: str = "") -> None:
-        nonlocal told, first
-        now = time.monotonic()
+        nonlocal told, first, last
+        now, last = time.monotonic(), number
         if first is None:
             first = number, now  # a run that goes on did not begin at 0
         if now - told >= MINUTE and number < total:
@@ -235,3 +237,5 @@ def steps(total: int, what: str, unit: str) -> Iterator[Callable[[int, str], Non
             told = now
 
     yield tell
+    if last == total:
+        print(f"{what}: done in {duration(time.monotonic() - since)}", file=sys.stderr, flush=True)

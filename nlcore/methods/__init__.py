@@ -18,7 +18,7 @@ and brings what it changes, each of it optional, as plain functions that the eng
   network: to its optimiser, its average weights and its checkpoints. `network(images, with_heads=True)` gives their
   outputs too, `network.heads[name](features)` one of them.
 - `recipe(config)` -> pairs of values and their source: what the method asks for outside its settings, or of its
-  settings on a certain data set or noise, over the package's own defaults.
+  settings on a certain data set or noise, over the package's own defaults; `warmup` is a share of all epochs.
 
 `memory` is a dictionary of each network's own, empty at the start, kept from batch to batch and from epoch to epoch and
 in checkpoints, exactly: tensors, numbers, texts, lists and dictionaries of them. What else it holds has to have a

@@ -117,6 +117,8 @@ def defaults(config) -> tuple[dict[str, Any], SSLConfig, Any]:
         in_ssl = {name: value for name, value in row.items() if hasattr(ssl, name)}
         in_settings = {name: value for name, value in row.items() if hasattr(settings, name)}
         ssl, settings = replace(ssl, **in_ssl), replace(settings, **in_settings)
+        if "warmup" in row:  # a share in place of a number of epochs
+            values.pop("warmup_epochs", None)
         values |= {name: value for name, value in row.items() if name not in in_ssl | in_settings}
     return values, ssl, settings
 
@@ -126,6 +128,5 @@ def sources(config) -> list[tuple[dict[str, Any], str]]:
     rows = [(row.values, row.source) for row in TABLE if row.fits(config)]
     if not brings(config.method, "divide"):  # such a method warms up only if it says so itself
         rows.append(({"warmup": 0.0}, OURS))
-        rows = [({name: v for name, v in values.items() if name != "warmup_epochs"}, source) for values, source in rows]
     recipe = getattr(METHODS[config.method], "recipe", None)
-    return [(values, source) for values, source in [*rows, *(recipe(config) if recipe else ())] if values]
+    return [*rows, *(recipe(config) if recipe else ())]

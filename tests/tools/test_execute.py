@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,17 +33,21 @@ class Project:
         (root / "notebooks").mkdir()
         (root / "nlcore").mkdir()
         self.write("print(number)")
-        self.limit(60)
+        self.name("one")
 
-    def write(self, code: str, name: str = "one") -> None:
+    def write(self, *code: str, name: str = "one") -> None:
+        """A notebook with its parameters and these cells."""
         parameters = new_code_cell("number: int = 1  # what is printed", metadata={"tags": ["parameters"]})
-        notebook = new_notebook(cells=[parameters, new_code_cell(code)], metadata={"kernelspec": KERNELSPEC})
+        cells = [parameters, *(new_code_cell(cell) for cell in code)]
+        notebook = new_notebook(cells=cells, metadata={"kernelspec": KERNELSPEC})
         nbformat.write(notebook, self.root / "notebooks" / f"{name}.ipynb")
 
-    def limit(self, seconds: float, *names: str) -> None:
-        entries = {name: {"timeout": seconds, "parameters": {"number": 2}} for name in names or ["one"]}
-        profiles = {"smoke": entries}
-        (self.root / "notebooks" / "profiles.yml").write_text(yaml.safe_dump(profiles))
+    def name(self, *names: str, **cores: int) -> None:
+        """Write the profile `smoke`, with these notebooks; some of them keep several cores busy."""
+        entries = {name: {"parameters": {"number": 2}} for name in names}
+        for name, number in cores.items():
+            entries[name]["cores"] = number
+        (self.root / "notebooks" / "profiles.yml").write_text(yaml.safe_dump({"smoke": entries}))
 
     def run(self, *arguments: str) -> Result:
         return CliRunner().invoke(execute.main, ["--profile", "smoke", *arguments])
@@ -93,7 +98,7 @@ def test_unknown_name_is_refused_with_the_valid_ones(project: Project, arguments
 
 def test_profile_parameter_reaches_the_notebook(project: Project) -> None:
     result = project.run()
-    assert result.output.startswith("one  smoke  ")
+    assert re.fullmatch(r"one  started\none  smoke  [\w ]+ s\n", result.output)
     assert project.printed == "2"
 
 
@@ -177,7 +182,7 @@ def test_a_failing_cell_is_named_and_its_copy_kept(project: Project) -> None:
     project.write("print('so far')\nraise ValueError('first line\\nlast line')")
     result = project.run()
     assert result.exit_code != 0
-    assert result.output == "Error: one: cell In [3]: last line\n"
+    assert result.output == "one  started\none  smoke  failed\nError: one: cell In [3]: last line\n"
     assert project.record["status"] == "failed"
     assert "so far" in project.copy.read_text()
 
@@ -188,15 +193,37 @@ def test_a_failed_copy_is_not_up_to_date(project: Project) -> None:
     assert "ZeroDivisionError" in project.run().output
 
 
-def test_the_time_limit_ends_a_cell_that_does_not_stop(project: Project) -> None:
+def test_a_notebook_that_hangs_is_stopped_after_the_limit_on_silence_and_named(project: Project) -> None:
     project.write("import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)")
-    project.limit(4)
-    result = project.run()
+    result = project.run("--silence", "5")
     assert result.exit_code != 0
-    assert result.output == "Error: one: stopped at its time limit of 4 s\n"
+    words = "stopped after 5 s in which no cell and no epoch of training ended"
+    assert result.output == f"one  started\none  smoke  failed\nError: one: {words}\n"
     assert project.record["status"] == "failed"
     kernel = (project.root / "notebooks" / "pid").read_text()
     assert not Path(f"/proc/{kernel}/cmdline").exists()
+
+
+CELLS = ("import time; time.sleep(3)",) * 3
+EPOCHS = """
+import time
+from nlcore.basics.progress import beat
+for _ in range(18):
+    time.sleep(0.5)
+    beat()
+"""
+ELSEWHERE = f"""
+import subprocess, sys
+run = subprocess.run([sys.executable, "-c", {EPOCHS!r}])
+"""
+
+
+@pytest.mark.parametrize("cells", [CELLS, (EPOCHS,), (ELSEWHERE,)], ids=["cells", "epochs", "epochs elsewhere"])
+def test_a_notebook_that_shows_life_may_take_longer_than_the_limit(project: Project, cells: tuple[str, ...]) -> None:
+    project.write(*cells)
+    result = project.run("--silence", "5")
+    assert result.exit_code == 0, result.output
+    assert project.record["wall_seconds"] > 8
 
 
 WAIT = """
@@ -208,12 +235,53 @@ while not pathlib.Path("{other}").exists():
 
 
 def test_two_notebooks_run_at_the_same_time(project: Project) -> None:
-    project.limit(60, "one", "two")
-    project.write(WAIT.format(mine="a", other="b"), "one")
-    project.write(WAIT.format(mine="b", other="a"), "two")
+    project.name("one", "two")
+    project.write(WAIT.format(mine="a", other="b"), name="one")
+    project.write(WAIT.format(mine="b", other="a"), name="two")
     result = project.run("--jobs", "2")
     assert result.exit_code == 0, result.output
-    assert [line.split()[:2] for line in sorted(result.output.splitlines())] == [["one", "smoke"], ["two", "smoke"]]
+    ended = [line.split()[:2] for line in sorted(result.output.splitlines()) if "started" not in line]
+    assert ended == [["one", "smoke"], ["two", "smoke"]]
+
+
+def test_a_notebook_that_keeps_two_cores_busy_runs_beside_no_other(project: Project) -> None:
+    for name in ("one", "two", "third"):
+        note = f"import time\nprint('{name}', file=open('notes', 'a'), flush=True)\ntime.sleep(1)"
+        project.write(note, note, name=name)
+    project.name("one", "two", "third", two=2)
+    (project.root / "book").mkdir()
+    times = {"smoke": {"one": {"seconds": 3}, "two": {"seconds": 2}, "third": {"seconds": 1}}}
+    (project.root / "book" / "run_times.json").write_text(json.dumps(times))
+    assert project.run("--jobs", "2").exit_code == 0
+    order = [line.split()[0] for line in (project.root / "notebooks" / "notes").read_text().splitlines()]
+    first = order.index("two")
+    assert order[first : first + 2] == ["two", "two"] and sorted(order) == [
+        "one",
+        "one",
+        "third",
+        "third",
+        "two",
+        "two",
+    ]
+
+
+def test_cores_are_lent_in_the_order_of_asking_and_never_more_than_there_are() -> None:
+    lender, begun, taken, most = execute.Cores(2), [], [0], []
+
+    def work(name: str, wanted: int, takes: int) -> None:
+        with lender.lent(wanted):
+            begun.append(name)
+            taken[0] += takes
+            most.append(taken[0])
+            time.sleep(0.2)
+            taken[0] -= takes
+
+    with ThreadPoolExecutor(4) as pool:
+        for name, wanted, takes in (("a", 1, 1), ("needs both", 2, 2), ("b", 1, 1), ("needs five", 5, 2)):
+            pool.submit(work, name, wanted, takes)
+            time.sleep(0.05)
+    assert begun == ["a", "needs both", "b", "needs five"]  # "b" could have begun beside "a"
+    assert max(most) == 2 and lender.free == 2 and not lender.waiting
 
 
 def test_longest_notebook_begins_first_and_one_never_timed_before_it(project: Project) -> None:
@@ -225,10 +293,10 @@ def test_longest_notebook_begins_first_and_one_never_timed_before_it(project: Pr
 
 
 def test_after_a_failure_the_others_that_run_are_finished_and_none_is_begun(project: Project) -> None:
-    project.limit(60, "one", "other", "third")
-    project.write(WAIT.format(mine="a", other="b") + "time.sleep(2)", "one")
-    project.write(WAIT.format(mine="b", other="a") + "1 / 0", "other")
-    project.write("print('begun')", "third")
+    project.name("one", "other", "third")
+    project.write(WAIT.format(mine="a", other="b") + "time.sleep(2)", name="one")
+    project.write(WAIT.format(mine="b", other="a") + "1 / 0", name="other")
+    project.write("print('begun')", name="third")
     result = project.run("--jobs", "2")
     assert result.exit_code == 1
     assert result.output.endswith("Error: other: cell In [3]: ZeroDivisionError: division by zero\n")
@@ -238,9 +306,9 @@ def test_after_a_failure_the_others_that_run_are_finished_and_none_is_begun(proj
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_no_kernel_behind(project: Project, number: int) -> None:
-    project.limit(60, "one", "two")
+    project.name("one", "two")
     for name in ("one", "two"):
-        project.write(f"import os, time\nopen('{name}.pid', 'w').write(str(os.getpid()))\ntime.sleep(600)", name)
+        project.write(f"import os, time\nopen('{name}.pid', 'w').write(str(os.getpid()))\ntime.sleep(600)", name=name)
     shutil.copytree(ROOT / "tools", project.root / "tools")  # its root is the folder that it lies in
     command = [sys.executable, "-m", "tools.execute", "--profile", "smoke", "--jobs", "2"]
     process = subprocess.Popen(command, cwd=project.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

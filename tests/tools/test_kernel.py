@@ -19,7 +19,7 @@ def test_the_device_is_the_one_that_was_used(monkeypatch: pytest.MonkeyPatch, in
 
 
 def test_code_that_was_not_imported_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "nlcore.results.tables", raising=False)
+    monkeypatch.delitem(sys.modules, "nlcore.basics.machine", raising=False)
     assert circumstances()["code"] is None
-    monkeypatch.setitem(sys.modules, "nlcore.results.tables", SimpleNamespace(code_version=lambda: "0a1b"))
+    monkeypatch.setitem(sys.modules, "nlcore.basics.machine", SimpleNamespace(code_version=lambda: "0a1b"))
     assert circumstances()["code"] == "0a1b"

@@ -12,8 +12,8 @@ from nbformat.v4 import new_notebook
 from tools import statistics
 
 PROFILES = {
-    "smoke": {"one": {"timeout": 60, "parameters": {"epochs": 2}}, "two": {"timeout": 60, "parameters": {}}},
-    "full": {"one": {"timeout": 60, "parameters": {}}, "two": {"timeout": 60, "parameters": {}}},
+    "smoke": {"one": {"parameters": {"epochs": 2}}, "two": {"parameters": {}}},
+    "full": {"one": {"parameters": {}}, "two": {"parameters": {}}},
 }
 RECORD = {
     "status": "complete",

@@ -1,7 +1,6 @@
 """The grid runner: what it runs again, what it leaves alone, and what its tables say."""
 
 import json
-import math
 import subprocess
 import sys
 import threading
@@ -9,16 +8,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 from filelock import FileLock
 
 from nlcore import InputError, TrainConfig
 from nlcore.basics.errors import Paused
-from nlcore.results.cells import by_name, cell_name, parse_noise
+from nlcore.results.cells import by_name, cell_name
 from nlcore.results.sweep import is_stored, run_all, run_cell, run_grid
-from nlcore.results.tables import curves, readable, summary
 from nlcore.training.checkpoint import read
 
 TINY = TrainConfig(method="ce", rate=0.2, subset=100, epochs=2, batch_size=16)
@@ -64,59 +60,6 @@ def running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def rows(last: list[float], **changes) -> pd.DataFrame:
-    """Made runs that differ in their seed and accuracy."""
-    cell = {"dataset": "digits", "noise": "symmetric", "rate": 0.4, "method": "ce", "preset": "tuned"} | changes
-    numbers = [{"best": x + 2, "last": x, "last10": x - 1, "seed": seed} for seed, x in enumerate(last)]
-    return pd.DataFrame(
-        [cell | number | {"subset": None, "epochs": 30, "realised_rate": None, "path": ""} for number in numbers]
-    )
-
-
-def test_name_says_what_the_run_is():
-    plain = TrainConfig(noise="idn_xia", rate=0.35, method="anchor", preset="paper", seed=3)
-    assert cell_name(plain) == "digits_idn_xia_0.35_anchor_paper_30epochs_seed3"
-    assert cell_name(replace(plain, subset=300)).startswith("digits_n300_idn_xia_")
-
-
-def test_name_tells_other_settings_apart():
-    plain = TrainConfig()
-    names = {cell_name(replace(plain, **change)) for change in ({}, {"batch_size": 16}, {"batch_size": 8})}
-    assert len(names) == 3
-    assert cell_name(plain) == cell_name(plain.resolved())
-
-
-def test_name_tells_two_networks_and_the_papers_budget():
-    big = TrainConfig(dataset="cifar10", rate=0.5, method="tssd", networks=2, budget="short")
-    assert cell_name(big) == "cifar10_symmetric_0.5_tssd_tuned_2networks_short_60epochs_seed0"
-
-
-def test_name_is_that_of_a_file_whatever_the_noise():
-    human = TrainConfig(dataset="cifar10", noise="human:worst", method="ce")
-    assert cell_name(human) == "cifar10_human-worst_ce_tuned_60epochs_seed0"
-    files = [cell_name(TrainConfig(noise=f"file:{name}")) for name in ("a/b.pt", "a-b.pt")]
-    assert files[0] != files[1] and not set("/:") & set("".join(files))
-
-
-def test_cells_without_a_nominal_rate_are_summarised_too():
-    table = summary(pd.concat([rows([90, 92], noise="human:worst", rate=None), rows([80, 84])]))
-    assert table["n"].tolist() == [2, 2] and table["last_mean"].tolist() == [91, 82]
-
-
-def test_noise_is_parsed():
-    assert parse_noise("idn_xia:0.4") == ("idn_xia", 0.4)
-    assert parse_noise("human:worst") == ("human:worst", None)
-    assert parse_noise("file:a/b:c.pt") == ("file:a/b:c.pt", None)
-
-
-@pytest.mark.parametrize(
-    "text", ["symmetric", "symmetric:", "symmetric:much", "nonsense:0.4", "human", "file:", "0.4", ""]
-)
-def test_bad_noise_is_named(text):
-    with pytest.raises(InputError, match="noise"):
-        parse_noise(text)
 
 
 def test_stored_cell_is_not_run_again(stored):
@@ -258,45 +201,3 @@ def test_empty_grid_and_no_worker_are_refused(tmp_path):
         run_grid([], tmp_path)
     with pytest.raises(InputError, match="workers must be at least 1"):
         run_grid([TINY], tmp_path, workers=0)
-
-
-def test_summary_is_mean_and_sample_deviation():
-    table = summary(pd.concat([rows([90.0, 92.0, 97.0]), rows([50.0, 60.0], method="tssd")]))
-    ce, tssd = table.loc[("digits", "symmetric", 0.4, "ce", "tuned")], table.iloc[1]
-    assert (ce["last_mean"], ce["best_mean"], ce["last10_mean"]) == (93.0, 95.0, 92.0)
-    assert math.isclose(ce["last_std"], math.sqrt((9 + 1 + 16) / 2))
-    assert (ce["n"], tssd["n"]) == (3, 2)
-    assert readable(table)["last"].tolist() == ["93.0 ± 3.6", "55.0 ± 7.1"]
-
-
-def test_one_seed_has_no_deviation():
-    table = summary(rows([90.0]))
-    assert math.isnan(table["last_std"].iloc[0])
-    assert readable(table)["last"].tolist() == ["90.0 (n = 1)"]
-
-
-def test_summary_refuses_a_seed_twice():
-    with pytest.raises(InputError, match=r"more than one run of digits symmetric 0\.4 ce tuned with seed 0"):
-        summary(pd.concat([rows([90.0]), rows([80.0])]))
-
-
-@pytest.mark.parametrize("change", [{"epochs": 60}, {"subset": 100}])
-def test_summary_refuses_runs_that_do_not_belong_together(change):
-    with pytest.raises(InputError, match=r"different length or subset in digits symmetric 0\.4 ce tuned"):
-        summary(pd.concat([rows([90.0]), rows([80.0]).assign(seed=1, **change)]))
-
-
-def test_curves_are_seeds_by_epochs(folder):
-    frame = run_grid([TINY], folder)
-    (path,) = frame["path"]
-    accuracy = [row["test_accuracy"] for row in json.loads(Path(path).read_text())["history"]]
-    made = Path(path).with_name("made.txt")
-    made.write_text(json.dumps({"history": [{"test_accuracy": 1.0}, {"test_accuracy": 2.0}]}))
-    both = pd.concat([frame.assign(seed=1, path=str(made)), frame])
-    np.testing.assert_array_equal(curves(both)["ce"], [accuracy, [1.0, 2.0]])
-
-
-def test_curves_refuse_a_mixture_of_cells(folder):
-    frame = run_grid([TINY], folder)
-    with pytest.raises(InputError, match="curves need runs of one"):
-        curves(pd.concat([frame, frame.assign(rate=0.3)]))

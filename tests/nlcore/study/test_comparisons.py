@@ -6,7 +6,6 @@ import torch
 
 from nlcore import TrainConfig
 from nlcore.methods import anchor, tssd
-from nlcore.results import tables
 from nlcore.selection.division import Snapshot
 from nlcore.selection.hallucination import Anchors
 from nlcore.study import comparisons
@@ -143,7 +142,7 @@ def test_a_kept_report_is_made_once_and_again_when_the_code_has_changed(tmp_path
 
     def report(config):
         made.append(config.seed)
-        return {"config": config.to_dict(), "environment": {"code": tables.code_version()}}
+        return {"config": config.to_dict(), "environment": {"code": result.code_version()}}
 
     monkeypatch.setattr(comparisons, "first_division_report", report)
     config = TrainConfig(subset=100, epochs=2)

@@ -19,7 +19,7 @@ def test_resolving_fills_everything_in_and_resolving_again_changes_nothing(metho
 
 def test_the_dataset_decides_network_and_lengths():
     digits, cifar = TrainConfig().resolved(), TrainConfig(dataset="cifar10").resolved()
-    assert (digits.network, cifar.network) == ("digits_cnn", "small")
+    assert (digits.network, cifar.network) == ("digits_small", "small")
     assert (digits.epochs, digits.warmup_epochs) == (30, 9) and cifar.epochs == 60
     assert not digits.flip and cifar.flip
 

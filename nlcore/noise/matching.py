@@ -1,0 +1,81 @@
+"""Whose label is it? The labels of a file, matched to the images of a dataset and checked against all that is known."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from nlcore.basics.errors import InputError, choose
+from nlcore.data.datasets import Dataset, check_labels
+from nlcore.noise.label_files import HUMAN_LABELS, read_label_file
+from nlcore.noise.labels import NO_CLASS, NoisyLabels
+
+PLC_ROWS, PLC_OF = 45_000, 50_000  # PLC's label files cover the first so many images of CIFAR
+
+
+def human_key(dataset: Dataset, name: str) -> str:
+    """The entry of a set of human labels in its file."""
+    choose("dataset with human labels", dataset.name, HUMAN_LABELS)
+    return HUMAN_LABELS[dataset.name][choose(f"human labels of {dataset.name}", name, HUMAN_LABELS[dataset.name])]
+
+
+def from_file(dataset: Dataset, path: Path, key: str | None, kind: str, name: str) -> NoisyLabels:
+    """The labels of a file that belong to the dataset's images, checked against everything that can be checked."""
+    file = read_label_file(path, key)
+    check_labels(file.given_labels, len(file.given_labels), dataset.num_classes, str(path))
+    position, rows = _positions(file, dataset, path)
+    true = dataset.train_labels if rows is None else dataset.train_labels[rows]
+    if file.true_labels is not None:
+        _check_order(file.true_labels[position], dataset, rows, path)
+    words = f"{kind} {path.name} {file.key} sha256={file.digest} of {name}".replace("  ", " ")
+    return NoisyLabels.measured(file.given_labels[position], true, dataset.num_classes, words, rows=rows)
+
+
+def saved(dataset: Dataset, path: Path) -> NoisyLabels:
+    """Labels that `NoisyLabels.save` wrote, with all that they know, checked against the dataset."""
+    noisy = NoisyLabels.load(path)
+    size, images = len(noisy.given_labels), len(dataset.train_labels)
+    fits = size == images if noisy.rows is None else size == len(noisy.rows) and bool((noisy.rows < images).all())
+    if not fits:
+        raise InputError(f"{path} has {size} labels, {dataset.name} has {images} training images")
+    check_labels(noisy.given_labels, size, dataset.num_classes, str(path))
+    if noisy.true_labels is not None:
+        _check_order(noisy.true_labels, dataset, noisy.rows, path)
+    return replace(noisy, identity=f"{noisy.identity}, saved as {path.name}")
+
+
+def _check_order(true: torch.Tensor, dataset: Dataset, rows: torch.Tensor | None, path: Path) -> None:
+    """Raise an `InputError` unless a file's true labels (n,) are those of the images `rows` (n,), None = all."""
+    rows = torch.arange(len(true)) if rows is None else rows
+    expected = dataset.train_labels[rows]
+    differ = ((true != expected) & (true != NO_CLASS)).nonzero().flatten()
+    if len(differ):
+        at = int(differ[0])
+        raise InputError(
+            f"{path}: true labels disagree with {dataset.name} at {len(differ)} of {len(true)} images (image "
+            f"{int(dataset.train_index[rows[at]])}: {int(true[at])}, not {int(expected[at])}); in another order, "
+            "or for another dataset?"
+        )
+
+
+def _positions(file, dataset: Dataset, path: Path) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Where in the file the label of each image is (n,), and which images have one (n,), None = all."""
+    index, size = dataset.train_index, len(file.given_labels)
+    if file.index is not None:  # the file says which image each label is for
+        place = torch.full((dataset.full_size,), -1)
+        inside = (file.index >= 0) & (file.index < dataset.full_size)
+        if not bool(inside.all()) or len(file.index.unique()) != size:
+            raise InputError(f"{path}: the column index must name different images of 0 to {dataset.full_size - 1}")
+        place[file.index] = torch.arange(size)
+        if bool((place[index] < 0).any()):
+            missing = int(index[(place[index] < 0).nonzero()[0]])
+            raise InputError(f"{path} has {size} labels, none for image {missing} of {dataset.name}")
+        return place[index], None
+    if size == dataset.full_size:
+        return index, None
+    if (size, dataset.full_size) == (PLC_ROWS, PLC_OF):
+        rows = (index < PLC_ROWS).nonzero().flatten()
+        return index[rows], rows
+    if size == len(index):
+        return torch.arange(size), None
+    raise InputError(f"{path} has {size} labels, {dataset.name} has {len(index)} training images")

@@ -1,0 +1,65 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from nlcore.selection.division import Division, Snapshot
+from nlcore.training.report import describe_division, sample_table
+
+# A division of eight samples by hand.
+TRUE = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+GIVEN = torch.tensor([0, 0, 0, 1, 1, 1, 0, 0])  # five right, three wrong (3, 6, 7)
+TARGET = torch.tensor([0, 0, 0, 0, 1, 1, 0, 0])  # sample 3 was corrected
+MEMBERSHIP = torch.tensor([0, 0, 2, 1, 0, 2, 0, 2])  # easy 0 1 4 6, corrected 3, hard 2 5 7
+
+
+def made_state(true=TRUE):
+    return SimpleNamespace(given_labels=GIVEN, true_labels=true, num_classes=3, index=torch.arange(10, 18))
+
+
+def made_division():
+    labelled = MEMBERSHIP < 2
+    return Division(("easy", "corrected", "hard"), MEMBERSHIP, labelled, TARGET, torch.ones(8), torch.ones(8))
+
+
+def test_precision_and_recall_of_each_set_by_hand():
+    row = describe_division(made_division(), {}, ("easy", "corrected"), made_state())
+    # easy: 0, 1, 4 right and 6 wrong; of five right given labels three are here.
+    assert row["sets"]["easy"] == {"size": 4, "precision": 3 / 4, "recall": 3 / 5}
+    # corrected: its target is right, its given label was not.
+    assert row["sets"]["corrected"] == {"size": 1, "precision": 1.0, "recall": 0.0}
+    # hard, labels dropped: only 7 is wrong; of three wrong given labels one is here.
+    assert row["sets"]["hard"] == {"size": 3, "precision": 1 / 3, "recall": 1 / 3}
+
+
+def test_the_labelled_set_joins_the_labelled_sets_and_counts_its_classes():
+    labelled = describe_division(made_division(), {}, ("easy", "corrected"), made_state())["labelled"]
+    assert labelled["size"] == 5 and labelled["precision"] == 4 / 5 and labelled["recall"] == 3 / 5
+    assert labelled["f1"] == pytest.approx(2 * 0.8 * 0.6 / 1.4)
+    assert labelled["histogram"] == [4, 1, 0]  # a dead class is a zero that stays in sight
+
+
+def test_unknown_true_labels_give_none():
+    row = describe_division(made_division(), {}, ("easy", "corrected"), made_state(true=None))
+    assert row["sets"]["easy"] == {"size": 4, "precision": None, "recall": None}
+    assert row["labelled"]["f1"] is None and row["labelled"]["histogram"] == [4, 1, 0]
+
+
+def test_an_empty_set_has_no_precision():
+    division = replace(made_division(), set_names=("easy", "corrected", "hard", "never"))
+    assert describe_division(division, {}, ("easy",), made_state())["sets"]["never"]["precision"] is None
+
+
+def test_numbers_of_a_report_are_kept_and_tensors_are_not():
+    row = describe_division(made_division(), {"auc": 0.5, "scores": TRUE, "quality": {"rank": 2.0}}, (), made_state())
+    assert row["auc"] == 0.5 and row["quality"] == {"rank": 2.0} and "scores" not in row
+
+
+def test_the_sample_table_corrects_labelled_samples_by_target_and_others_by_prediction():
+    logits = torch.nn.functional.one_hot(torch.full((8,), 2), 3).float()
+    table = sample_table(made_state(), Snapshot(logits, torch.zeros(8, 1), torch.zeros(8)), made_division())
+    assert table["index"] == list(range(10, 18))
+    assert table["set"] == ["easy", "easy", "hard", "corrected", "easy", "hard", "easy", "hard"]
+    assert table["corrected_label"] == [0, 0, 2, 0, 1, 2, 0, 2]
+    assert table["given_label"] == GIVEN.tolist() and table["true_label"] == TRUE.tolist()

@@ -8,7 +8,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from nlcore.basics import VERSION as __version__
 
 if TYPE_CHECKING:
     from nlcore.basics.errors import DivergenceError, InputError
@@ -39,6 +39,7 @@ __all__ = [
     "NoisyLabels",
     "Result",
     "TrainConfig",
+    "__version__",
     "corrupt",
     "load_dataset",
     "train",

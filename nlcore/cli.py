@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nlcore import __version__
+from nlcore.basics import VERSION
 from nlcore.basics.errors import DivergenceError, InputError, Paused, choose, first_line
 from nlcore.basics.files import save_file
 from nlcore.basics.progress import steps
@@ -49,7 +49,7 @@ TimeBudget = Annotated[
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if show:
-        print(__version__)
+        print(VERSION)
         raise typer.Exit
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from nlcore.basics import VERSION
 from nlcore.basics.cores import at_most_cores
 
 log = logging.getLogger(__name__)
@@ -100,11 +101,9 @@ def environment(device: torch.device, precision: str = "float32") -> dict[str, s
     import numpy
     import sklearn
 
-    import nlcore
-
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return {
-        "nlcore": nlcore.__version__,
+        "nlcore": VERSION,
         "code": code_version(),
         "python": platform.python_version(),
         "torch": torch.__version__,

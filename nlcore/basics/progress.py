@@ -106,6 +106,7 @@ class Board:
         self.begun, self.notes, self.finished = {}, {}, {}
         self.since = clock()
         self._lock, self._ended, self._line = threading.Lock(), threading.Event(), None
+        self._keeper = threading.Thread(target=self._keep_up, daemon=True)
 
     def start(self, name: str) -> None:
         """Say that one begins."""
@@ -154,24 +155,24 @@ class Board:
         """Write a line that stays, above the one that is kept up to date."""
         if is_notebook():
             return
-        if self._line is not None:
-            self._line.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        live = self._line
+        if live is not None:
+            live.console.print(line, highlight=False, markup=False, soft_wrap=True)
         else:
             print(line, file=sys.stderr, flush=True)
 
     def __enter__(self) -> "Board":
         if not is_notebook():
-            threading.Thread(target=self._keep_up, daemon=True).start()
+            self._keeper.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        with self._lock:
-            if self._line is not None:
-                self._line.stop()
-                self._line = None
+        if self._keeper.ident is not None:
+            self._keeper.join()
 
     def _keep_up(self) -> None:
+        """Until the end: one line on a terminal, a line a minute in a log. No lock is held while rich holds its own."""
         if not is_terminal():
             while not self._ended.wait(MINUTE):
                 self.say(f"after {duration(self.clock() - self.since)}: {self.state()}")
@@ -183,21 +184,17 @@ class Board:
         def line() -> Text:
             return Text(self.state(), no_wrap=True, overflow="ellipsis")
 
-        with self._lock:
-            if self._ended.is_set():
-                return
-            self._line = Live(
-                console=Console(stderr=True),
-                get_renderable=line,
-                auto_refresh=False,
-                transient=True,
-                redirect_stdout=sys.stdout.isatty(),  # lines for a file go into the file
-            )
-            self._line.start()
-        while not self._ended.wait(0.5):
-            live = self._line
-            if live is not None:
+        with Live(
+            console=Console(stderr=True),
+            get_renderable=line,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),  # lines for a file go into the file
+        ) as live:
+            self._line = live
+            while not self._ended.wait(0.5):
                 live.refresh()
+            self._line = None
 
 
 @contextlib.contextmanager

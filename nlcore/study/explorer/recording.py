@@ -12,7 +12,7 @@ from nlcore.noise.labels import NoisyLabels
 from nlcore.selection.division import Snapshot
 from nlcore.selection.streams import class_margin, loss_stream
 from nlcore.training.config import TrainConfig
-from nlcore.training.engine import epochs
+from nlcore.training.kept import epochs
 from nlcore.training.observe import observe
 from nlcore.training.state import State, start
 

@@ -201,7 +201,8 @@ class Board:
 def steps(total: int, what: str, unit: str) -> Iterator[Callable[[int, str], None]]:
     """The progress of one long thing: `with steps(30, "training", "epochs") as advance: advance(1, "97 %")`.
 
-    `advance(number, words)` says that so many are done, counted from 1, and something about the last one.
+    `advance(number, words)` says that so many are done, counted from 1, and something about the last one. A log hears
+    nothing of what is over within a minute.
     """
     if is_notebook():
         yield lambda number, words="": None
@@ -217,7 +218,6 @@ def steps(total: int, what: str, unit: str) -> Iterator[Callable[[int, str], Non
 
             yield advance
         return
-    print(f"{what}: {total} {unit}", file=sys.stderr, flush=True)
     since = told = time.monotonic()
     first = last = None
 
@@ -234,5 +234,5 @@ def steps(total: int, what: str, unit: str) -> Iterator[Callable[[int, str], Non
             told = now
 
     yield tell
-    if last == total:
+    if last == total and told > since:
         print(f"{what}: done in {duration(time.monotonic() - since)}", file=sys.stderr, flush=True)

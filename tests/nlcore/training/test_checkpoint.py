@@ -360,10 +360,7 @@ def test_a_killed_process_goes_on_where_it_was(interrupted, monkeypatch, undistu
 def test_sigterm_lets_an_epoch_end_and_the_same_command_finishes(interrupted, monkeypatch, undisturbed):
     run = interrupted[signal.SIGTERM]
     assert run.process.returncode == 75 and run.stdout == "" and 1 <= run.done < 20
-    assert run.stderr.splitlines() == [
-        "dividemix on digits: 20 epochs",
-        f"nlcore: stopped after epoch {run.done} of 20; the same command goes on",
-    ]
+    assert run.stderr == f"nlcore: stopped after epoch {run.done} of 20; the same command goes on\n"
     finish(run.out, monkeypatch)
     assert read(run.out / NAME)["samples"] == undisturbed.samples
 

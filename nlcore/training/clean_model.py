@@ -23,7 +23,7 @@ from nlcore.noise.corrupt import opinion_epochs
 from nlcore.noise.labels import NoisyLabels
 from nlcore.noise.models import CleanPredictions
 from nlcore.training.config import TrainConfig
-from nlcore.training.engine import run
+from nlcore.training.kept import run
 from nlcore.training.observe import observe
 
 log = logging.getLogger(__name__)

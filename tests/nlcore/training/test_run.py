@@ -183,7 +183,7 @@ def test_labels_of_the_run_are_those_of_corrupt():
 
 
 def test_train_uses_the_threads_of_its_config_and_gives_the_others_back(monkeypatch):
-    monkeypatch.setattr("nlcore.basics.machine.cores", lambda: 4)
+    monkeypatch.setattr("nlcore.basics.cores.cores", lambda: 4)
     before, seen = torch.get_num_threads(), []
     config = TrainConfig(subset=100, epochs=1, batch_size=16, threads=before + 1)
     train(config, on_epoch=lambda epoch: seen.append(torch.get_num_threads()))

@@ -45,6 +45,9 @@ def seconds_left(
 ) -> float | None:
     """About how long the rest takes; None before anything can be said.
 
+    This machine's speed is what the finished ones took, over what was expected of them; something that runs for longer
+    than expected shows that it is slower. Work that nobody has measured is expected to be as long as the mean.
+
     Parameters
     ----------
     expected : name -> seconds on some machine, or any measure of work; NaN where nobody knows.
@@ -52,9 +55,6 @@ def seconds_left(
     running : name -> seconds so far.
     at_a_time : how many run side by side.
     widths : name -> how many places it takes, where that is not 1.
-
-    This machine's speed is what the finished ones took, over what was expected of them; something that runs for longer
-    than expected shows that it is slower. Work that nobody has measured is expected to be as long as the mean.
     """
     known = [seconds for seconds in expected.values() if seconds == seconds]
     usual = sum(known) / len(known) if known else 1.0

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import hashlib
-import logging
 import platform
 import re
 from collections.abc import Iterator, Mapping
@@ -13,8 +12,6 @@ import torch
 
 from nlcore.basics import VERSION
 from nlcore.basics.cores import at_most_cores
-
-log = logging.getLogger(__name__)
 
 PRECISIONS = ("auto", "bfloat16", "float32")
 

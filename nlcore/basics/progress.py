@@ -59,8 +59,7 @@ def seconds_left(
     known = [seconds for seconds in expected.values() if seconds == seconds]
     usual = sum(known) / len(known) if known else 1.0
     work = {name: seconds if seconds == seconds else usual for name, seconds in expected.items()}
-    measured = known or finished
-    if not measured:
+    if not (known or finished):
         return None
     done = sum(work[name] for name in finished)
     speed = sum(finished.values()) / done if done else 1.0
@@ -140,10 +139,8 @@ class Board:
             left = seconds_left(self.expected, self.finished, running, self.at_a_time, self.widths)
             parts = [f"{len(self.finished)} of {len(self.expected)} {self.unit}"]
             if running:
-                notes = {name: f" ({self.notes[name]})" if name in self.notes else "" for name in running}
-                parts.append(
-                    "running " + ", ".join(f"{name} {duration(s)}{notes[name]}" for name, s in running.items())
-                )
+                words = [f"{name} {duration(seconds)}{self._note(name)}" for name, seconds in running.items()]
+                parts.append("running " + ", ".join(words))
         if left is not None and len(self.finished) < len(self.expected):
             parts.append(f"about {duration(left)} left")
         return "; ".join(parts)

@@ -11,7 +11,7 @@ from nlcore.selection.division import Division
 from nlcore.training import distributed
 from nlcore.training.mixmatch import mixmatch_step, rampup
 from nlcore.training.state import Learner, State
-from nlcore.training.steps import Batch, Steps, precision
+from nlcore.training.steps import Batch, Steps
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def ssl_epoch(state: State, division: Division, number: int = 0) -> float:
         weak = [steps.weak(rows) for _ in range(config.ssl.views)]
         learn = [steps.strong(rows) for _ in weak] if config.ssl.strong else weak
         lam = float(state.rng.beta(config.ssl.alpha, config.ssl.alpha))
-        with precision(state):
+        with steps.precision():
             loss = mixmatch_step(
                 learner.trainee,
                 teachers,

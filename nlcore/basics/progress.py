@@ -76,8 +76,9 @@ def is_terminal() -> bool:
 
 def is_notebook() -> bool:
     """Whether this process runs a notebook's cells."""
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+    # Another thread may be importing IPython just now.
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
 
 
 class Board:
@@ -156,7 +157,8 @@ class Board:
         if live is not None:
             live.console.print(line, highlight=False, markup=False, soft_wrap=True)
         else:
-            print(line, file=sys.stderr, flush=True)
+            # In one piece: `print` writes the end of a line apart, and the lines of two threads would mix.
+            print(f"{line}\n", end="", file=sys.stderr, flush=True)
 
     def __enter__(self) -> "Board":
         if not is_notebook():

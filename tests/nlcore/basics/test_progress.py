@@ -152,6 +152,8 @@ def test_a_notebook_says_nothing(capsys, monkeypatch):
 
 def test_a_kernel_is_a_notebook_and_this_process_is_not(monkeypatch):
     assert not progress.is_notebook()
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace())  # another thread is importing it
+    assert not progress.is_notebook()
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1)))
     assert progress.is_notebook()
 

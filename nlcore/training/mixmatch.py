@@ -4,7 +4,7 @@ Labels that are trusted are refined by the network's own opinion, samples that a
 sharpened and everything is mixed with everything.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -111,8 +111,8 @@ def batches(
 def mixmatch_step(
     student,
     teachers: list,
-    weak_views: list[torch.Tensor],
-    train_views: list[torch.Tensor],
+    weak_views: Sequence[torch.Tensor],
+    train_views: Sequence[torch.Tensor],
     labels: torch.Tensor,
     weight: torch.Tensor,
     lam_u: float,

@@ -10,7 +10,7 @@ from nlcore.training.state import Learner, State
 from nlcore.training.steps import precision, require_finite, to_input, weak_input
 
 OBSERVE_BATCH = 1000
-RECALIBRATION_IMAGES = 2000
+RECALIBRATION_IMAGES = 500
 
 
 def observe(
@@ -53,10 +53,8 @@ def accuracy(state: State, images: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def recalibrate(state: State, learner: Learner | None = None) -> None:
-    """Measure a teacher's batch-norm statistics on unmixed weak views of up to 2,000 training images."""
+    """Measure a teacher's batch-norm statistics on unmixed weak views of up to 500 training images."""
     teacher = (learner or state.learners[0]).teacher
     rows = torch.randperm(len(state.images), generator=state.generator, device=state.images.device)
-    # Equal batches, so that each image counts the same.
-    parts = rows[:RECALIBRATION_IMAGES].chunk(max(1, min(len(rows), RECALIBRATION_IMAGES) // 500))
     with precision(state):
-        recalibrate_batch_norm(teacher, (weak_input(state, state.images[part]) for part in parts))
+        recalibrate_batch_norm(teacher, [weak_input(state, state.images[rows[:RECALIBRATION_IMAGES]])])

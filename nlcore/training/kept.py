@@ -46,8 +46,11 @@ def run(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> Iterator[E
     return epochs(start(config.resolved(), dataset, noisy))
 
 
-def epochs(state: State, done: int = 0, only_warmup: bool = False) -> Iterator[Epoch]:
+def epochs(state: State, done: int = 0, keep_all: bool = True) -> Iterator[Epoch]:
     """`nlcore.training.engine.epochs`, with epochs that may have been trained before.
+
+    What others have kept is read. What is trained here is kept too; without `keep_all` only the warm-up is, because a
+    grid would fill the disk with later epochs that nobody asks for.
 
     What is done to the state between two epochs does not reach the kept ones: after that this run trains for itself.
     """
@@ -56,16 +59,18 @@ def epochs(state: State, done: int = 0, only_warmup: bool = False) -> Iterator[E
     data = _digest_of_data(state) if shared else ""
     left = _chance(state)
     for number in range(done, state.config.epochs):
-        shared = shared and left == _chance(state) and not (only_warmup and number >= state.config.warmup_epochs)
-        if not shared:
+        shared = shared and left == _chance(state)
+        path = folder / _name(state, number, data) if shared else None
+        keep = keep_all or number < state.config.warmup_epochs
+        if not shared or not (keep or path.exists()):  # who has not kept this epoch has not kept the later ones
             yield from engine.epochs(state, number)
             return
-        path = folder / _name(state, number, data)
         with FileLock(f"{path}.lock"):
             epoch = _read(path, state, number)
             if epoch is None:
                 epoch = next(engine.epochs(state, number))
-                _keep(path, epoch)
+                if keep:
+                    _keep(path, epoch)
         left = _chance(state)
         yield epoch
 
@@ -110,7 +115,7 @@ def _digest_of_data(state: State) -> str:
 def _chance(state: State) -> tuple:
     """What moves with every use of chance, and with every step."""
     steps = [learner.step for learner in state.learners]
-    return bytes(state.generator.get_state()), json.dumps(state.rng.bit_generator.state), steps
+    return state.generator.get_state().numpy().tobytes(), json.dumps(state.rng.bit_generator.state), steps
 
 
 def _keep(path: Path, epoch: Epoch) -> None:

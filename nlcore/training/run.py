@@ -55,7 +55,7 @@ def train(
         progress = checkpoint.restore(folder, state, noisy.identity) if folder else None
         progress = progress or Progress([], 0.0)
         before = progress.seconds
-        for epoch in kept.epochs(state, done=len(progress.history), only_warmup=True):
+        for epoch in kept.epochs(state, done=len(progress.history), keep_all=False):
             history = [*progress.history, epoch.row]
             finished = len(history) == config.epochs
             samples = final_samples(state, epoch) if finished else None

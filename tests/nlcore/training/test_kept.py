@@ -139,6 +139,19 @@ def test_train_takes_a_kept_warm_up_and_counts_the_time_that_it_took(folder, mon
     assert len(list(folder.glob("*_warmup_*.pt"))) == len(list(folder.glob("*.pt"))) == 2
 
 
+def test_train_reads_whole_runs_that_a_chapter_has_trained_as_far_as_they_go(folder, trained, monkeypatch):
+    config = small(method="anchor")
+    monkeypatch.setenv(KEPT_EPOCHS, "")
+    plain = train(config)
+    monkeypatch.setenv(KEPT_EPOCHS, str(folder))
+    list(kept.run(config.resolved(), *prepare(config.resolved())))
+    del trained[:]
+    assert train(config).samples == plain.samples and trained == []
+    next(folder.glob("*_anchor_004_*.pt")).unlink()
+    assert train(config).samples == plain.samples and trained == [3]
+    assert len(list(folder.glob("*.pt"))) == 3  # what only `train` has trained is not kept
+
+
 def test_large_epochs_are_not_kept(folder, monkeypatch):
     monkeypatch.setattr(kept, "LARGEST", 1000)
     config = small(epochs=3).resolved()

@@ -30,9 +30,10 @@ import yaml
 from nlcore.basics.cores import cores
 from nlcore.basics.files import KEPT_EPOCHS
 from nlcore.basics.progress import Board, duration
-from tools.kernel import ExecutionFailed, execute
+from tools.kernel import ExecutionFailed, execute, kernel_environment
 from tools.stamp import read_notebook, stamp
 from tools.statistics import stored_times
+from tools.warm import Warm, warm_kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 JOBS = min(2, cores())  # a notebook takes about 1 GB
@@ -122,7 +123,7 @@ class Cores:
 
 
 def bring_up_to_date(
-    task: Task, fingerprint: str, silence: float, stop: threading.Event, variables: dict[str, str]
+    task: Task, fingerprint: str, silence: float, stop: threading.Event, variables: dict[str, str], warm: Warm | None
 ) -> str:
     """Execute a notebook whose copy does not hold any more; return how long it took, in words."""
     copy = task.copy
@@ -133,7 +134,7 @@ def bring_up_to_date(
     record = {"status": "failed", "profile": task.profile, "parameters": task.parameters, "fingerprint": fingerprint}
     start = time.perf_counter()
     try:
-        record |= execute(task.notebook, partial, task.parameters, silence, stop, variables)
+        record |= execute(task.notebook, partial, task.parameters, silence, stop, variables, warm)
         record["status"] = "complete"
     except ExecutionFailed as failure:
         record["error"] = str(failure)
@@ -148,10 +149,14 @@ def bring_up_to_date(
     return duration(record["wall_seconds"])
 
 
-def longest_first(names: Iterable[str], profile: str) -> list[str]:
-    """The order that leaves no long notebook alone at the end. One that was never timed may be long."""
+def best_order(tasks: dict[str, Task], names: Iterable[str], profile: str) -> list[str]:
+    """The longest first, which leaves no long notebook alone at the end; one that was never timed may be long.
+
+    Those that keep several cores busy come last: at the end they lack for nothing, and find trained what the others
+    have trained.
+    """
     seconds = expected_seconds(profile)
-    return sorted(names, key=lambda name: -seconds.get(name, float("inf")))
+    return sorted(names, key=lambda name: (tasks[name].cores, -seconds.get(name, float("inf"))))
 
 
 def expected_seconds(profile: str) -> dict[str, float]:
@@ -176,7 +181,7 @@ def bring_all_up_to_date(tasks: dict[str, Task], jobs: int, profile: str, silenc
                 return
             board.start(name)
             try:
-                words = bring_up_to_date(tasks[name], fingerprints[name], silence, stop, {KEPT_EPOCHS: epochs})
+                words = bring_up_to_date(tasks[name], fingerprints[name], silence, stop, {KEPT_EPOCHS: epochs}, warm)
             except ExecutionFailed as failure:
                 failed.set()
                 messages.append(f"{name}: {failure}")
@@ -189,13 +194,14 @@ def bring_all_up_to_date(tasks: dict[str, Task], jobs: int, profile: str, silenc
 
     with (
         tempfile.TemporaryDirectory(prefix="nlcore-epochs-") as epochs,  # chapters that train the same do it once
+        warm_kernels(len(stale), kernel_environment()) as warm,
         Board(stale, "notebooks", expected_seconds(profile), jobs, widths) as board,
         ThreadPoolExecutor(jobs) as pool,
     ):
         for name in tasks:
             if name not in stale:
                 board.end(name, f"{profile}  up to date", counts=False)
-        futures = [pool.submit(attempt, name) for name in longest_first(stale, profile)]
+        futures = [pool.submit(attempt, name) for name in best_order(tasks, stale, profile)]
         try:
             for future in as_completed(futures):
                 future.result()

@@ -16,15 +16,40 @@ from typing import Any
 
 import papermill
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning import LocalProvisioner
 from jupyter_core.utils import run_sync
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from nlcore.basics.progress import HEARTBEAT, duration
+from tools.warm import Warm
 
 
 class ExecutionFailed(Exception):
     """A notebook did not run to its end; the message says where and why in one line."""
+
+
+class Forked(LocalProvisioner):
+    """Launches a kernel as a fork of a process that has the libraries loaded."""
+
+    warm: Warm
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
+        """Launch a kernel with the arguments of a command, `python -m ipykernel_launcher ...`."""
+        arguments = cmd[cmd.index("ipykernel_launcher") + 1 :]
+        self.process = self.warm.fork(arguments, kwargs["cwd"], kwargs["env"])
+        self.pid = self.pgid = self.process.pid
+        return self.connection_info
+
+
+def kernel_environment() -> dict[str, str]:
+    """The environment of every kernel."""
+    # A backend chosen for scripts (CI often sets Agg) would leave the pages without figures.
+    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    # One thread, unless the caller says otherwise: sums then have the same order, and the page the same numbers, on any
+    # number of cores; and threads that wait for each other can make these small networks ten times slower.
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    return environment
 
 
 def execute(
@@ -34,9 +59,10 @@ def execute(
     silence: float,
     stop: threading.Event,
     variables: dict[str, str],
+    warm: Warm | None = None,
 ) -> dict[str, Any]:
     """Run ``notebook`` into ``copy``, in its own folder, with these environment ``variables`` besides; return what it
-    used or raise `ExecutionFailed`.
+    used or raise `ExecutionFailed`. The kernel is a fork of ``warm``, if that is given.
 
     However long a notebook takes on this machine, it is left to work as long as it shows life: a cell ends, and
     papermill saves the copy; or an epoch of training ends, in the kernel or in a process that it started, and
@@ -44,14 +70,12 @@ def execute(
     watcher kills the kernel's whole process group, which also ends a cell that never returns to Python.
     """
     kernel = AsyncKernelManager(kernel_name="python3")
-    # A backend chosen for scripts (CI often sets Agg) would leave the pages without figures.
-    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
-    # One thread, unless the caller says otherwise: sums then have the same order, and the page the same numbers, on any
-    # number of cores; and threads that wait for each other can make these small networks ten times slower.
-    environment.setdefault("OMP_NUM_THREADS", "1")
+    if warm is not None:
+        kernel.provisioner = Forked(kernel_spec=kernel.kernel_spec, parent=kernel)
+        kernel.provisioner.warm = warm
     handle, heartbeat = tempfile.mkstemp(prefix="nlcore-heartbeat-")
     os.close(handle)
-    environment |= variables | {HEARTBEAT: heartbeat}
+    environment = kernel_environment() | variables | {HEARTBEAT: heartbeat}
     # No history file to lock, and no warning that the connection, which stays on this machine, is not encrypted.
     arguments = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
     run_sync(kernel.start_kernel)(cwd=str(notebook.parent), env=environment, extra_arguments=arguments)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -284,12 +285,14 @@ def test_cores_are_lent_in_the_order_of_asking_and_never_more_than_there_are() -
     assert max(most) == 2 and lender.free == 2 and not lender.waiting
 
 
-def test_longest_notebook_begins_first_and_one_never_timed_before_it(project: Project) -> None:
+def test_longest_notebook_begins_first_and_one_that_fills_the_cores_last(project: Project) -> None:
     (project.root / "book").mkdir()
-    times = {"smoke": {"short": {"seconds": 1}, "long": {"seconds": 9}}}
+    times = {"smoke": {"short": {"seconds": 1}, "long": {"seconds": 9}, "grid": {"seconds": 99}}}
     (project.root / "book" / "run_times.json").write_text(json.dumps(times))
-    assert execute.longest_first(["short", "long", "new"], "smoke") == ["new", "long", "short"]
-    assert execute.longest_first(["b", "a"], "standard") == ["b", "a"]
+    task = execute.Task(Path("notebook"), Path("copy"), "smoke", {})
+    tasks = dict.fromkeys(("short", "long", "new", "a", "b"), task) | {"grid": replace(task, cores=2)}
+    assert execute.best_order(tasks, ["grid", "short", "long", "new"], "smoke") == ["new", "long", "short", "grid"]
+    assert execute.best_order(tasks, ["b", "a"], "standard") == ["b", "a"]
 
 
 def test_after_a_failure_the_others_that_run_are_finished_and_none_is_begun(project: Project) -> None:

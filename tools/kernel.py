@@ -45,7 +45,7 @@ class Forked(LocalProvisioner):
 def kernel_environment() -> dict[str, str]:
     """The environment of every kernel."""
     # A backend chosen for scripts (CI often sets Agg) would leave the pages without figures.
-    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    environment = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     # One thread, unless the caller says otherwise: sums then have the same order, and the page the same numbers, on any
     # number of cores; and threads that wait for each other can make these small networks ten times slower.
     environment.setdefault("OMP_NUM_THREADS", "1")

@@ -1,6 +1,6 @@
 """Kernels that begin with the libraries loaded which every notebook loads.
 
-Importing torch, scikit-learn and pandas takes longer than many a notebook. So one process imports them once, and each
+Importing torch, scikit-learn and the like takes longer than many a notebook. So one process imports them once, and each
 kernel is a fork of it: a process of its own, with its own folder, environment and output. The process is started by
 `Warm`, takes orders on its standard input, a line of JSON each, and answers on its standard output. It ends with the
 one who started it, and its kernels with it.
@@ -20,9 +20,9 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-# Not matplotlib: it chooses its backend when it is imported. torch's optimisers import `torch._dynamo` at first use.
+# torch's optimisers import `torch._dynamo` when the first one is made.
 LIBRARIES = ("torch", "torch._dynamo", "sklearn.datasets", "sklearn.metrics", "sklearn.model_selection", "pandas")
-LIBRARIES += ("ipykernel.kernelapp", "IPython.display", "myst_nb.ext.glue")
+LIBRARIES += ("matplotlib.pyplot", "seaborn", "ipykernel.kernelapp", "IPython.display", "myst_nb.ext.glue")
 ENOUGH = 4  # kernels from which it is worth while
 
 

@@ -16,6 +16,7 @@ import torch
 from nlcore.basics.errors import InputError, choose, first_line
 from nlcore.data.folders import load_folder_dataset
 from nlcore.data.layouts import FOLDER_DATASETS
+from nlcore.data.vectors import check_vectors, vector_statistics
 
 DATASETS = ("digits", "cifar10", "cifar100", "cifar100_coarse", *FOLDER_DATASETS)
 STATISTICS_BATCH = 2000  # images whose pixels are counted at once
@@ -50,22 +51,23 @@ CIFAR100_SUPERCLASS = tuple(
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images and labels of one task.
+    """Images, or vectors, and labels of one task.
 
     Attributes
     ----------
     name : how results name it.
-    train_images, test_images : (N, C, H, W) uint8.
+    train_images, test_images : (N, C, H, W) uint8; or vectors, (N, d) float16 or float32 (float64 becomes float32).
     train_labels, test_labels : (N,) int64 in [0, K).
     class_names : K names.
     train_index : (N,) int64, the row of each training image in the whole training set; None becomes 0..N-1.
     full_size : images in the whole training set; None becomes N.
     statistics : mean and standard deviation per channel, two (C,), if known without looking at the pixels; else None.
+        Of vectors, those of each column, two (d,).
 
     Raises
     ------
-    InputError : images that are not uint8 (NaN is named as such), labels of the wrong length or out of range, a class
-        without a training sample.
+    InputError : images that are not uint8 (NaN is named as such), vectors with a column that is not finite, labels of
+        the wrong length or out of range, a class without a training sample.
     """
 
     name: str
@@ -85,7 +87,12 @@ class Dataset:
             object.__setattr__(self, "full_size", len(self.train_images))
         for split in ("train", "test"):
             images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
-            check_images(images, f"{self.name} {split}")
+            if images.ndim == 2:
+                check_vectors(images, f"{self.name} {split}")
+                if images.dtype == torch.float64:
+                    object.__setattr__(self, f"{split}_images", images.float())
+            else:
+                check_images(images, f"{self.name} {split}")
             check_labels(labels, len(images), len(self.class_names), f"{self.name} {split}")
         check_no_empty_class(self.train_labels, self.class_names, f"{self.name} train")
         if self.train_index.shape != self.train_labels.shape:
@@ -96,10 +103,20 @@ class Dataset:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    @property
+    def holds_vectors(self) -> bool:
+        """Whether its samples are vectors, not images."""
+        return self.train_images.ndim == 2
+
     def channel_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation per channel of the training images in [0, 1]: two (C,) float tensors."""
+        """Mean and standard deviation per channel of the training images in [0, 1]: two (C,) float tensors.
+
+        Of vectors, those of each column as it is: two (d,).
+        """
         if self.statistics is not None:
             return self.statistics
+        if self.holds_vectors:
+            return vector_statistics(self.train_images, f"{self.name} train")
         # Counting the 256 grey values is exact and needs no float copy of the images.
         grey = torch.arange(256, dtype=torch.float64) / 255
         counts = torch.zeros(self.train_images.shape[1], 256, dtype=torch.int64)

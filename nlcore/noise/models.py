@@ -92,7 +92,8 @@ def idn_xia_probabilities(images, labels, num_classes, rate, generator, scaling=
 
     `scaling` is the image that is projected: `raw` pixels 0..255 (Xia, CORES, CAL), `unit` 0..1, or `normalised` by
     `statistics`, the mean and standard deviation per channel. Pixels that are all positive make the images of a class
-    alike, so that most of them share one favourite wrong class; centred ones do not.
+    alike, so that most of them share one favourite wrong class; centred ones do not. Vectors are projected as they are
+    (`raw`), or `normalised` by those of each column.
     """
     groups = [(labels == c).nonzero().flatten() for c in range(num_classes)]
     return _projected(images, labels, num_classes, rate, generator, scaling, statistics, groups)
@@ -145,9 +146,13 @@ def _scaled(images: torch.Tensor, scaling: str, statistics) -> torch.Tensor:
     pixels = images.double()
     if choose("scaling", scaling, SCALINGS) == "raw":
         return pixels
-    pixels /= 255
+    vectors = images.ndim == 2
+    if not vectors:
+        pixels /= 255
+    elif scaling == "unit":
+        raise InputError("scaling 'unit' is for pixels; vectors can be 'raw' or 'normalised'")
     if scaling == "normalised":
-        mean, std = (s.double()[:, None, None] for s in statistics)
+        mean, std = (s.double() if vectors else s.double()[:, None, None] for s in statistics)
         pixels.sub_(mean).div_(std)
     return pixels
 

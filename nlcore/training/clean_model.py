@@ -38,7 +38,7 @@ def clean_predictions(dataset: Dataset, seed: int, epochs: int) -> CleanPredicti
     """
     network = NETWORKS.get(dataset.name)
     config = TrainConfig(dataset=dataset.name, noise="given", method="ce", seed=seed, epochs=epochs, network=network)
-    config = config.resolved()
+    config = config.resolved(dataset)
     name = f"{dataset.name}_{len(dataset.train_labels)}_{epochs}epochs_seed{seed}.npz"
     path, digest = data_root() / "clean_models" / name, _digest(dataset, config)
     predictions = _stored(path, digest)

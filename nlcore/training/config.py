@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 
 from nlcore.basics.errors import InputError, choose
 from nlcore.basics.machine import PRECISIONS
+from nlcore.data.datasets import Dataset
 from nlcore.methods import METHODS, brings
 from nlcore.training.mixmatch import SSLConfig
 from nlcore.training.networks import NETWORKS
@@ -95,8 +96,10 @@ class TrainConfig:
     ssl: SSLConfig | None = None
     settings: Any = None
 
-    def resolved(self) -> "TrainConfig":
+    def resolved(self, dataset: Dataset | None = None) -> "TrainConfig":
         """The same run with every None filled in (except `subset`), and checked.
+
+        Whether an own `dataset` holds images or vectors chooses its recipe.
 
         Raises
         ------
@@ -105,7 +108,7 @@ class TrainConfig:
         choose("method", self.method, METHODS)
         choose("preset", self.preset, PRESETS)
         config = replace(self, rate=None) if self.noise.partition(":")[0] in WITHOUT_RATE else self
-        values, ssl, settings = defaults(config)
+        values, ssl, settings = defaults(config, dataset is not None and dataset.holds_vectors)
         values |= {"ssl": ssl, "settings": settings}
         warmup = values.pop("warmup")
         if config.epochs not in (None, values["epochs"]):  # a length of one's own: the budget's warm-up does not fit it

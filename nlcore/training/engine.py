@@ -49,7 +49,7 @@ class Epoch:
 
 def run(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> Iterator[Epoch]:
     """The loop from its beginning: yields after every epoch."""
-    return epochs(start(config.resolved(), dataset, noisy))
+    return epochs(start(config.resolved(dataset), dataset, noisy))
 
 
 def epochs(state: State, done: int = 0) -> Iterator[Epoch]:

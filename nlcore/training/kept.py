@@ -43,7 +43,7 @@ AFTER_WARMUP = ("method", "preset", "budget", "settings", "ssl", "warmup_epochs"
 
 def run(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> Iterator[Epoch]:
     """`nlcore.training.engine.run`, with epochs that may have been trained before."""
-    return epochs(start(config.resolved(), dataset, noisy))
+    return epochs(start(config.resolved(dataset), dataset, noisy))
 
 
 def epochs(state: State, done: int = 0, keep_all: bool = True) -> Iterator[Epoch]:

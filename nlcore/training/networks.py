@@ -22,8 +22,8 @@ from nlcore.basics.errors import InputError, choose, first_line
 class Network(nn.Module):
     """Maps images to a feature map (`body`), pools it and classifies it linearly.
 
-    `forward`: float images (B, C, H, W) -> logits (B, K), features (B, d), both float32; and `with_heads` the outputs
-    of the extra heads that a method has put on the features, by name.
+    `forward`: float images (B, C, H, W), or vectors, -> logits (B, K), features (B, d), both float32; and `with_heads`
+    the outputs of the extra heads that a method has put on the features, by name.
     """
 
     stem: str  # the first layers, in words
@@ -35,11 +35,15 @@ class Network(nn.Module):
         self.heads = nn.ModuleDict()
 
     def forward(self, images: torch.Tensor, with_heads: bool = False) -> tuple:
-        # Pooled in float32: losses of bfloat16 logits would come in a few hundred distinct values.
-        features = self.body(images).float().mean((2, 3))
+        # In float32 from here on: losses of bfloat16 logits would come in a few hundred distinct values.
+        features = self.pool(self.body(images).float())
         if not with_heads:
             return self.classify(features), features
         return self.classify(features), features, {name: head(features) for name, head in self.heads.items()}
+
+    def pool(self, body: torch.Tensor) -> torch.Tensor:
+        """The features (B, d) of what the body gives, here a feature map (B, d, H, W)."""
+        return body.mean((2, 3))
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
         """The linear head alone: features (B, d) -> logits (B, K)."""
@@ -66,6 +70,21 @@ class ConvNet(Network):
             in_channels = width
         self.body = nn.Sequential(*layers)
         self.classifier = nn.Linear(in_channels, num_classes)
+
+
+class VectorNet(Network):
+    """For vectors: a linear classifier on them as they are, or on one hidden layer with batch norm and ReLU."""
+
+    def __init__(self, dim: int, num_classes: int, hidden: int | None):
+        super().__init__()
+        self.stem = "none" if hidden is None else f"linear, {hidden} hidden"
+        layers = [] if hidden is None else [nn.Linear(dim, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(True)]
+        self.body = nn.Sequential(*layers)
+        self.classifier = nn.Linear(hidden or dim, num_classes)
+
+    def pool(self, body: torch.Tensor) -> torch.Tensor:
+        """What the body gives are the features."""
+        return body
 
 
 class PreActBlock(nn.Module):
@@ -142,16 +161,17 @@ CONVOLUTIONS = {
     "small": (16, 32, "pool", 32, 64, "pool", 64, 128),
     "tiny": (16, "pool", 32, 32, "pool", 64, 64, "pool", 128),
 }
-NETWORKS = (*CONVOLUTIONS, "preact_resnet18", "resnet34", "resnet50")
+VECTOR_NETWORKS = {"mlp": 256, "linear": None}  # name -> hidden units
+NETWORKS = (*CONVOLUTIONS, "preact_resnet18", "resnet34", "resnet50", *VECTOR_NETWORKS)
 
 
 def build_network(
     name: str, in_channels: int, num_classes: int, seed: int, image_size: int = 32, pretrained: bool = False
 ) -> Network:
-    """A freshly initialised network for images of a size (the shorter side, in pixels).
+    """A freshly initialised network for images of a size (the shorter side, in pixels), or for vectors.
 
-    The weights depend on `seed` alone and the global random state is left as it was. `pretrained` is for `resnet34` and
-    `resnet50`.
+    `in_channels` is the number of features of a vector. The weights depend on `seed` alone and the global random state
+    is left as it was. `pretrained` is for `resnet34` and `resnet50`.
 
     Raises
     ------
@@ -163,6 +183,8 @@ def build_network(
     with seeded(seed):
         if name in CONVOLUTIONS:
             return ConvNet(in_channels, num_classes, CONVOLUTIONS[name])
+        if name in VECTOR_NETWORKS:
+            return VectorNet(in_channels, num_classes, VECTOR_NETWORKS[name])
         if name == "preact_resnet18":
             return PreActResNet18(in_channels, num_classes, image_size)
         return TorchvisionResNet(name, in_channels, num_classes, image_size, pretrained)

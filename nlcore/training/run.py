@@ -47,7 +47,7 @@ def train(
     Paused : stopped after an epoch, by the time budget or by SIGTERM (with a folder).
     """
     started = time.perf_counter()
-    config = config.resolved()
+    config = config.resolved(dataset)
     with distributed.joined(), cpu_threads(config.threads), sigterm_asked(folder is not None) as asked:
         dataset, noisy = prepare(config, dataset)
         state = start(config, dataset, noisy)

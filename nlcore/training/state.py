@@ -14,12 +14,13 @@ from nlcore.methods import METHODS, brings
 from nlcore.noise.labels import NO_CLASS, NoisyLabels
 from nlcore.training import distributed
 from nlcore.training.config import TrainConfig
-from nlcore.training.networks import Network, build_network, frozen_copy
+from nlcore.training.networks import NETWORKS, VECTOR_NETWORKS, Network, build_network, frozen_copy
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Images (N, C, H, W) uint8, given and true labels (N,) or None, and their rows in the whole training set (N,)."""
+    """Images (N, C, H, W) uint8 or vectors (N, d), given and true labels (N,) or None, and their rows in the whole
+    training set (N,)."""
 
     images: torch.Tensor
     given_labels: torch.Tensor
@@ -129,8 +130,14 @@ def start(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> State:
 
 def new_learner(config: TrainConfig, dataset: Dataset, number: int, device: torch.device) -> Learner:
     """A fresh network with its optimiser. The second one differs from the first by its initial weights."""
-    channels, height, width = dataset.train_images.shape[1:]
-    size, seed = min(height, width), stream(config.seed, f"network {number}")
+    if (config.network in VECTOR_NETWORKS) != dataset.holds_vectors:
+        fitting = VECTOR_NETWORKS if dataset.holds_vectors else [n for n in NETWORKS if n not in VECTOR_NETWORKS]
+        kind = "vectors" if dataset.holds_vectors else "images"
+        raise InputError(
+            f"{dataset.name} holds {kind}; networks for them are {', '.join(fitting)}, not {config.network}"
+        )
+    channels, *sides = dataset.train_images.shape[1:]
+    size, seed = min(sides, default=1), stream(config.seed, f"network {number}")
     student = build_network(config.network, channels, dataset.num_classes, seed, size, bool(config.pretrained))
     if brings(config.method, "extra_heads"):
         with seeded(stream(config.seed, f"heads {number}")):

@@ -17,7 +17,7 @@ from nlcore.training.mixmatch import batches
 from nlcore.training.networks import average_weights
 from nlcore.training.randaugment import strong_views
 from nlcore.training.state import Learner, State
-from nlcore.training.views import normalise, weak_views
+from nlcore.training.views import STRONG_VECTOR, WEAK_VECTOR, normalise, vector_views, weak_views
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,12 @@ class Steps:
         return batches(rows, size or config.batch_size, steps, config.full_batches, self.state.generator)
 
     def weak(self, rows: torch.Tensor) -> torch.Tensor:
-        """Weak views of training images (B,), as a network takes them: (B, C, H, W) float32."""
+        """Weak views of training images or vectors (B,), as a network takes them: (B, C, H, W) or (B, d) float32."""
         return weak_input(self.state, self.state.images[rows])
 
     def strong(self, rows: torch.Tensor) -> torch.Tensor:
         """Strong views of the same."""
-        state = self.state
-        return to_input(state, strong_views(state.images[rows], state.config.pad, state.config.flip, state.generator))
+        return strong_input(self.state, self.state.images[rows])
 
     def precision(self) -> torch.autocast:
         """The context in which networks compute."""
@@ -100,13 +99,23 @@ class Steps:
 
 
 def to_input(state: State, images: torch.Tensor) -> torch.Tensor:
-    """Images as a network takes them: uint8 (B, C, H, W) -> float32, normalised."""
-    return normalise(images, state.mean, state.std).contiguous(memory_format=torch.channels_last)
+    """Images or vectors as a network takes them: uint8 (B, C, H, W) or floats (B, d) -> float32, normalised."""
+    inputs = normalise(images, state.mean, state.std)
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
 
 
 def weak_input(state: State, images: torch.Tensor) -> torch.Tensor:
-    """Weak views of images, as a network takes them."""
+    """Weak views of images or vectors, as a network takes them."""
+    if images.ndim == 2:
+        return vector_views(to_input(state, images), *WEAK_VECTOR, state.generator)
     return to_input(state, weak_views(images, state.config.pad, state.config.flip, state.generator))
+
+
+def strong_input(state: State, images: torch.Tensor) -> torch.Tensor:
+    """Strong views of the same."""
+    if images.ndim == 2:
+        return vector_views(to_input(state, images), *STRONG_VECTOR, state.generator)
+    return to_input(state, strong_views(images, state.config.pad, state.config.flip, state.generator))
 
 
 def precision(state: State) -> torch.autocast:

@@ -1,10 +1,14 @@
-"""Weak views of image batches, as tensor functions on the device: no Python per image, every draw from a generator.
+"""Random views of a batch, as tensor functions on the device: no Python per sample, every draw from a generator.
 
-`weak_views` is the crop and flip of the CIFAR literature; strong views are in `nlcore.training.randaugment`.
+`weak_views` is the crop and flip of the CIFAR literature; strong views are in `nlcore.training.randaugment`. A vector
+has no neighbourhood to move in: its views lose some features, and noise is added to the others.
 """
 
 import torch
 import torch.nn.functional as F
+
+# Share of the features that a view of a vector loses, and standard deviation of the noise on the others: our choice.
+WEAK_VECTOR, STRONG_VECTOR = (0.1, 0.1), (0.3, 0.3)
 
 
 def weak_views(images: torch.Tensor, pad: int, flip: bool, generator: torch.Generator) -> torch.Tensor:
@@ -26,6 +30,20 @@ def weak_views(images: torch.Tensor, pad: int, flip: bool, generator: torch.Gene
 
 
 def normalise(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """uint8 (B, C, H, W) -> float32 with the training set's mean 0 and standard deviation 1 per channel."""
+    """uint8 (B, C, H, W) -> float32 with the training set's mean 0 and standard deviation 1 per channel.
+
+    Vectors (B, d) -> float32 with those of the training set in every column.
+    """
+    if images.ndim == 2:
+        return (images.float() - mean) / std
     scale = (1 / (255 * std)).view(1, -1, 1, 1)
     return images.float() * scale - (mean / std).view(1, -1, 1, 1)
+
+
+def vector_views(vectors: torch.Tensor, dropout: float, noise: float, generator: torch.Generator) -> torch.Tensor:
+    """Standardised vectors (B, d) with Gaussian noise of a standard deviation; each feature is dropped, which means set
+    to its mean of 0, with a probability. The others are not scaled up: the network is tested on whole vectors, and its
+    average weights see those of the same scale."""
+    noisy = vectors + noise * torch.randn(vectors.shape, generator=generator, device=vectors.device)
+    kept = torch.rand(vectors.shape, generator=generator, device=vectors.device) >= dropout
+    return noisy * kept

@@ -13,6 +13,7 @@ from nlcore.basics.errors import DivergenceError, InputError, Paused, choose, fi
 from nlcore.basics.files import save_file
 from nlcore.basics.progress import steps
 from nlcore.data.datasets import DATASETS, Dataset, load_dataset
+from nlcore.data.own import PREFIX
 from nlcore.methods import METHODS
 from nlcore.noise.corrupt import NOISE_NAMES
 from nlcore.noise.labels import NoisyLabels
@@ -33,8 +34,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-DatasetName = Annotated[str, typer.Option("--dataset", help=f"{', '.join(DATASETS)}.")]
-NoiseName = Annotated[str, typer.Option("--noise", help=f"{', '.join(NOISE_NAMES)}.")]
+DatasetName = Annotated[
+    str,
+    typer.Option(
+        "--dataset", help=f"{', '.join(DATASETS)}; own data: {PREFIX}FOLDER, {PREFIX}TABLE, {PREFIX}FILE.npz."
+    ),
+]
+ImageSize = Annotated[int | None, typer.Option("--image-size", help="Side in pixels that image files are decoded at.")]
+LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Of a table: its labels.")]
+TextColumn = Annotated[str | None, typer.Option("--text-column", help="Of a table: a text, which becomes numbers.")]
+ImageColumn = Annotated[str | None, typer.Option("--image-column", help="Of a table: names of image files.")]
+TestData = Annotated[
+    str | None, typer.Option("--test", help="Test set of own data: a path, or a share to split off, e.g. 0.2.")
+]
+NoiseName = Annotated[
+    str | None,
+    typer.Option("--noise", help=f"{', '.join(NOISE_NAMES)}; default: given for own data, else symmetric."),
+]
 Rate = Annotated[float, typer.Option("--rate", help="Nominal noise rate, in [0, 1); none for human, file, given.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Subset = Annotated[int | None, typer.Option("--subset", help="Use so many training images only.")]
@@ -57,7 +73,12 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 def train_command(
     out: Annotated[Path, typer.Option("--out", help="Folder for result.json and samples.csv.")],
     dataset: DatasetName = "digits",
-    noise: NoiseName = "symmetric",
+    image_size: ImageSize = None,
+    label_column: LabelColumn = None,
+    text_column: TextColumn = None,
+    image_column: ImageColumn = None,
+    test: TestData = None,
+    noise: NoiseName = None,
     rate: Rate = 0.4,
     method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "tssd",
     preset: Annotated[str, typer.Option(help=f"{', '.join(PRESETS)}.")] = "tuned",
@@ -84,6 +105,7 @@ def train_command(
     """
     config = TrainConfig(
         dataset=dataset,
+        data_options=_data_options(image_size, label_column, text_column, image_column, test),
         noise=noise,
         rate=rate,
         noise_options=_pairs(noise_option),
@@ -97,7 +119,7 @@ def train_command(
         warmup_epochs=warmup_epochs,
     )
     config = with_overrides(config, _pairs(set_)).resolved()
-    data = load_dataset(dataset)
+    data = load_dataset(dataset, **config.data_options)
     check_output_folder(out, config)
     if is_current(stored := stored_result(out / "result.json", config)):
         print(f"{out} holds this run already, finished")
@@ -107,7 +129,8 @@ def train_command(
 
         def advanced(epoch) -> None:
             row = epoch.row
-            advance(row["epoch"], f"{row['phase']}, test accuracy {row['test_accuracy']:.1f} %")
+            tested = "" if row["test_accuracy"] is None else f", test accuracy {row['test_accuracy']:.1f} %"
+            advance(row["epoch"], f"{row['phase']}{tested}")
 
         result = train(config, data, advanced, out, time_budget)
     if distributed.from_torchrun() > 0:  # the first process writes
@@ -168,6 +191,7 @@ def table_command(
 def noise_command(
     out: Annotated[Path, typer.Option("--out", help="File to write: .npz (everything that is known), else CSV.")],
     dataset: DatasetName = "digits",
+    label_column: LabelColumn = None,
     noise: NoiseName = "symmetric",
     rate: Rate = 0.4,
     seed: Seed = 0,
@@ -177,7 +201,7 @@ def noise_command(
     """Write noisy training labels into a file and say how many are wrong; `--noise file:OUT` reads it again."""
     if out.exists():
         raise InputError(f"{out} exists already; choose another file")
-    data = load_dataset(dataset)
+    data = load_dataset(dataset, **_data_options(None, label_column, None, None, None))
     data = data if subset is None else data.subset(subset)
     noisy = corrupt(data, noise, rate, seed, **_pairs(noise_option))
     if out.suffix == ".npz":
@@ -193,6 +217,20 @@ def _write_csv(out: Path, data: Dataset, noisy: NoisyLabels) -> None:
     columns = zip(data.train_index.tolist(), noisy.given_labels.tolist(), true, strict=True)
     lines = ["index,given_label,true_label", *(f"{i},{given},{t}" for i, given, t in columns)]
     save_file(out, "\n".join(lines) + "\n")
+
+
+def _data_options(
+    image_size: int | None,
+    label_column: str | None,
+    text_column: str | None,
+    image_column: str | None,
+    test: str | None,
+) -> dict[str, Any]:
+    """The options of own data that were given; a test set in numbers is a share."""
+    share = None if test is None else _value(test)
+    values = {"image_size": image_size, "label_column": label_column, "text_column": text_column}
+    values |= {"image_column": image_column, "test": share if isinstance(share, float) else test}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _pairs(assignments: list[str] | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import torch
 from nlcore.basics.errors import InputError, choose, first_line
 from nlcore.data.folders import load_folder_dataset
 from nlcore.data.layouts import FOLDER_DATASETS
+from nlcore.data.own import PREFIX, own_options, read_own
 from nlcore.data.vectors import check_vectors, vector_statistics
 
 DATASETS = ("digits", "cifar10", "cifar100", "cifar100_coarse", *FOLDER_DATASETS)
@@ -57,6 +58,7 @@ class Dataset:
     ----------
     name : how results name it.
     train_images, test_images : (N, C, H, W) uint8; or vectors, (N, d) float16 or float32 (float64 becomes float32).
+        Without a test set N is 0.
     train_labels, test_labels : (N,) int64 in [0, K).
     class_names : K names.
     train_index : (N,) int64, the row of each training image in the whole training set; None becomes 0..N-1.
@@ -203,23 +205,32 @@ def data_root(root: str | Path | None = None) -> Path:
     return Path(root or os.environ.get("NLCORE_DATA") or Path.home() / ".cache" / "nlcore")
 
 
-def load_dataset(name: str, root: str | Path | None = None, image_size: int | None = None) -> Dataset:
-    """Load a dataset by name.
+def load_dataset(
+    name: str, root: str | Path | None = None, image_size: int | None = None, **options: str | float | None
+) -> Dataset:
+    """Load a dataset by name, or own data by path.
 
     Parameters
     ----------
     name : `digits` (bundled, 8 x 8), `cifar10`, `cifar100`, `cifar100_coarse` (its twenty superclasses), or a dataset
         that lies in a folder: `tiny_imagenet`, `clothing1m`, `animal10n`, `food101n`, `webvision_mini`. The training
         labels of the last four are as noisy as they came: train on them with noise `given`.
+        Or `path:FOLDER`, `path:TABLE`, `path:FILE.npz` or `.npy`: see `nlcore.data.own`.
     root : where the data lies, see `data_root`. Unused by `digits`.
     image_size : side in pixels that images from a folder are decoded at; None = the dataset's usual one.
+    options : of own data, `label_column`, `text_column`, `image_column`, `test`: see `nlcore.data.own.Options`.
 
     Raises
     ------
     InputError : an unknown name, a damaged file, a folder that is not laid out as expected, or no network when a
         download is needed.
     """
-    choose("dataset", name, DATASETS)
+    if name.startswith(PREFIX):
+        chosen = own_options(options | {"image_size": image_size})
+        return Dataset(name, **read_own(name.removeprefix(PREFIX), chosen, data_root(root)))
+    choose("dataset", name, (*DATASETS, f"{PREFIX}YOUR_DATA"))
+    if options:
+        raise InputError(f"{', '.join(options)}: only for own data, {PREFIX}FOLDER or {PREFIX}FILE, not for {name}")
     if name == "digits":
         return _load_digits()
     root = data_root(root)

@@ -58,7 +58,7 @@ def load_folder_dataset(name: str, root: Path, image_size: int | None = None) ->
             raise InputError(f"{name} cannot be downloaded automatically, and there is no {wanted} in {root}")
         listing = dataset.list_images(source)
         _check_every_class_has_images(listing, source)
-        _decode(listing, folder, size)
+        return decoded(listing, folder, size)
     return _read_decoded(folder, size)
 
 
@@ -75,9 +75,20 @@ def _check_every_class_has_images(listing: Listing, source: Path) -> None:
 # Decoding, and reading what was decoded.
 
 
+def decoded(listing: Listing, folder: Path, size: int) -> Decoded:
+    """The images of a listing from their decoded copy in `folder`, which is made if it is not there."""
+    if not folder.exists():
+        _decode(listing, folder, size)
+    return _read_decoded(folder, size)
+
+
 def _decode(listing: Listing, folder: Path, size: int) -> None:
     """Decode all images into `folder`, which appears whole or not at all."""
     needed = (len(listing.train) + len(listing.test)) * 3 * size**2
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} could not be written ({first_line(error)})") from error
     free = shutil.disk_usage(folder.parent).free
     if needed > free:
         raise InputError(f"{folder} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; a smaller image size?")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 
 from nlcore.basics.errors import InputError
@@ -35,11 +36,11 @@ def cell_name(config: TrainConfig) -> str:
     subset = [] if config.subset is None else [f"n{config.subset}"]
     networks = [] if config.networks == 1 else [f"{config.networks}networks"]
     budget = [] if config.budget is None else [config.budget]
-    parts = [config.dataset, *subset, config.noise_words(), config.method, config.preset, *networks, *budget]
+    dataset = re.sub(r"[^\w.-]+", "-", config.dataset)  # a path is more than its letters
+    parts = [dataset, *subset, config.noise_words(), config.method, config.preset, *networks, *budget]
     parts += [f"{config.epochs}epochs", f"seed{config.seed}"]
-    # A file's path is more than its letters.
     named = TrainConfig(**{name: getattr(config, name) for name in NAMED}).resolved()
-    if config != named or config.noise.startswith("file:"):
+    if config != named or config.noise.startswith("file:") or dataset != config.dataset:
         parts.append(hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()[:8])
     return "_".join(parts)
 

@@ -62,4 +62,4 @@ def cell_config(values: dict[str, Any]) -> TrainConfig:
         values["noise"], rate = parse_noise(values["noise"])
         if rate is not None:
             values["rate"] = rate
-    return with_overrides(TrainConfig(), values).resolved()
+    return with_overrides(TrainConfig(dataset=values.get("dataset", "digits")), values).resolved()

@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin
 from nlcore.basics.errors import InputError, choose
 from nlcore.basics.machine import PRECISIONS
 from nlcore.data.datasets import Dataset
+from nlcore.data.own import PREFIX, holds_vectors, own_options
 from nlcore.methods import METHODS, brings
 from nlcore.training.mixmatch import SSLConfig
 from nlcore.training.networks import NETWORKS
@@ -27,8 +28,9 @@ class TrainConfig:
 
     Attributes
     ----------
-    dataset, noise, rate, noise_options, seed : as in `load_dataset` and `corrupt`; the seed drives everything random.
-        A noise that comes from a file has no nominal rate: `rate` becomes None.
+    dataset, data_options, noise, rate, noise_options, seed : as in `load_dataset` and `corrupt`; the seed drives
+        everything random. A noise that comes from a file has no nominal rate: `rate` becomes None. Without a `noise`,
+        own data by path keep their labels (`given`), and others get `symmetric` noise.
     subset : train on so many images of the dataset, the same share of every class; None = all.
     balanced_images : every epoch draws so many images, equally many of every given label; 0 = all images, every epoch.
     method : a name of `nlcore.methods.METHODS`: `ce`, `dividemix`, `tssd` or `anchor`.
@@ -62,7 +64,8 @@ class TrainConfig:
     """
 
     dataset: str = "digits"
-    noise: str = "symmetric"
+    data_options: dict[str, Any] = field(default_factory=dict)
+    noise: str | None = None
     rate: float | None = 0.4
     noise_options: dict[str, Any] = field(default_factory=dict)
     method: str = "tssd"
@@ -96,6 +99,10 @@ class TrainConfig:
     ssl: SSLConfig | None = None
     settings: Any = None
 
+    def __post_init__(self):
+        if self.noise is None:
+            object.__setattr__(self, "noise", "given" if self.dataset.startswith(PREFIX) else "symmetric")
+
     def resolved(self, dataset: Dataset | None = None) -> "TrainConfig":
         """The same run with every None filled in (except `subset`), and checked.
 
@@ -108,7 +115,7 @@ class TrainConfig:
         choose("method", self.method, METHODS)
         choose("preset", self.preset, PRESETS)
         config = replace(self, rate=None) if self.noise.partition(":")[0] in WITHOUT_RATE else self
-        values, ssl, settings = defaults(config, dataset is not None and dataset.holds_vectors)
+        values, ssl, settings = defaults(config, config._on_vectors(dataset))
         values |= {"ssl": ssl, "settings": settings}
         warmup = values.pop("warmup")
         if config.epochs not in (None, values["epochs"]):  # a length of one's own: the budget's warm-up does not fit it
@@ -120,6 +127,12 @@ class TrainConfig:
             config = replace(config, warmup_epochs=config.epochs)
         config._check()
         return config
+
+    def _on_vectors(self, dataset: Dataset | None) -> bool:
+        """Whether the data are vectors: an own dataset says so, or the path of own data."""
+        if dataset is not None or not self.dataset.startswith(PREFIX):
+            return dataset is not None and dataset.holds_vectors
+        return holds_vectors(self.dataset.removeprefix(PREFIX), own_options(self.data_options))
 
     def _check(self) -> None:
         if self.budget is not None:

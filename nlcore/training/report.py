@@ -51,11 +51,12 @@ def sample_table(state, snapshot: Snapshot, division: Division) -> dict[str, lis
     """The columns of `samples.csv`.
 
     `corrected_label` is the label that the method would now give: the target of a labelled sample, the network's own
-    prediction for the others. Unknown true labels are empty.
+    prediction for the others. Unknown true labels are empty. Where classes have names, those of the given and the
+    corrected label come last.
     """
     corrected = torch.where(division.labelled, division.target, snapshot.logits.argmax(1))
     names = division.set_names
-    return {
+    columns = {
         "index": state.index.tolist(),
         "given_label": state.given_labels.tolist(),
         "true_label": [""] * len(corrected) if state.true_labels is None else state.true_labels.tolist(),
@@ -63,3 +64,7 @@ def sample_table(state, snapshot: Snapshot, division: Division) -> dict[str, lis
         "clean_prob": [round(p, 6) for p in division.clean_prob.tolist()],
         "corrected_label": corrected.tolist(),
     }
+    if state.class_names != tuple(map(str, range(state.num_classes))):
+        for kind in ("given", "corrected"):
+            columns[f"{kind}_name"] = [state.class_names[label] for label in columns[f"{kind}_label"]]
+    return columns

@@ -30,33 +30,36 @@ class Result:
     network : name, stem and number of parameters, and how many of it there are.
     history : one dict an epoch.
     best, last, last10 : test accuracy in per cent: the best epoch's (chosen on the test set, so optimistic), the last
-        epoch's, and the mean of the last ten.
+        epoch's, and the mean of the last ten; None without a test set.
     fair : test accuracy in the epoch that has the highest accuracy on the given labels of the hold-out, the first of
         several; None without a hold-out.
     images : number of images that were trained on.
     samples : one entry a training sample, column by column, as in `samples.csv`.
     wall_seconds, peak_memory_mb, environment : how long it took, how much memory at most, and on what. Memory is that
         of the device on a GPU, else of the whole process; None where the system does not say.
+    class_names : K names; labels are their numbers.
     """
 
     config: TrainConfig
     noise: dict[str, Any]
     network: dict[str, Any]
     history: list[dict[str, Any]]
-    best: float
-    last: float
-    last10: float
+    best: float | None
+    last: float | None
+    last10: float | None
     fair: float | None
     images: int
     samples: dict[str, list]
     wall_seconds: float
     peak_memory_mb: float | None
     environment: dict[str, str]
+    class_names: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, state, noisy: NoisyLabels, history: list[dict], samples: dict[str, list], seconds: float) -> "Result":
         """Gather a result from a finished run's parts."""
         config, accuracy = state.config, [row["test_accuracy"] for row in history]
+        tested = accuracy[-1] is not None
         labels = noisy.given_labels.contiguous().numpy()
         noise = {"kind": config.noise, "rate": config.rate, "realised_rate": noisy.rate, "identity": noisy.identity}
         student = state.learners[0].student
@@ -70,19 +73,20 @@ class Result:
                 "count": len(state.learners),
             },
             history=history,
-            best=max(accuracy),
+            best=max(accuracy) if tested else None,
             last=accuracy[-1],
-            last10=sum(accuracy[-10:]) / len(accuracy[-10:]),
+            last10=sum(accuracy[-10:]) / len(accuracy[-10:]) if tested else None,
             fair=max(history, key=lambda row: row["holdout_accuracy"])["test_accuracy"] if config.holdout else None,
             images=config.balanced_images or len(state.index),
             samples=samples,
             wall_seconds=seconds,
             peak_memory_mb=peak_memory_mb(state.given_labels.device),
             environment=environment(state.given_labels.device, state.precision),
+            class_names=state.class_names,
         )
 
     def summary(self) -> str:
-        """`best 97.2  last 96.9  last10 96.8`, in per cent; with a hold-out also `fair`."""
+        """`best 97.2  last 96.9  last10 96.8`, in per cent; with a hold-out also `fair`; `no test set` without one."""
         return summary_line({name: getattr(self, name) for name in STATISTICS})
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,6 +99,7 @@ class Result:
             "last": self.last,
             "last10": self.last10,
             "fair": self.fair,
+            "class_names": list(self.class_names),
             "images": self.images,
             "division": {key: self.history[-1][key] for key in ("sets", "labelled") if key in self.history[-1]},
             "history": self.history,
@@ -122,7 +127,7 @@ class Result:
 
 def summary_line(values: dict[str, Any]) -> str:
     """`Result.summary` of the values of a result file."""
-    return "  ".join(f"{name} {values[name]:.1f}" for name in STATISTICS if values[name] is not None)
+    return "  ".join(f"{name} {values[name]:.1f}" for name in STATISTICS if values[name] is not None) or "no test set"
 
 
 def check_output_folder(folder: str | Path, config: TrainConfig) -> None:
@@ -153,7 +158,8 @@ def stored_result(path: Path, config: TrainConfig) -> dict[str, Any] | None:
         values = json.loads(path.read_text(encoding="utf-8"))
         # `auto` takes either precision, so a run in either answers it; before there was `auto`, results named theirs.
         either = {"precision": "auto"} if wanted["precision"] == "auto" else {}
-        return values if values["config"] | either == wanted else None
+        stored = {"data_options": {}} | values["config"] | either  # older results know no such options
+        return values if stored == wanted else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -98,7 +98,7 @@ def sigterm_asked(listen: bool) -> Iterator[threading.Event]:
 
 def prepare(config: TrainConfig, dataset: Dataset | None = None) -> tuple[Dataset, NoisyLabels]:
     """The dataset of a configuration (its subset, if it asks for one), as a learner meets it, and its noisy labels."""
-    dataset = dataset or load_dataset(config.dataset)
+    dataset = dataset or load_dataset(config.dataset, **config.data_options)
     if config.subset is not None:
         dataset = dataset.subset(config.subset)
     noisy = corrupt(dataset, config.noise, config.rate, config.seed, **config.noise_options)

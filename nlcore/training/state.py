@@ -77,6 +77,7 @@ class State:
     test_labels: torch.Tensor
     mean: torch.Tensor
     std: torch.Tensor
+    class_names: tuple[str, ...]
     learners: list[Learner]
     generator: torch.Generator
     rng: np.random.Generator
@@ -122,6 +123,7 @@ def start(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> State:
         test_labels=dataset.test_labels.to(device),
         mean=mean.to(device),
         std=std.to(device),
+        class_names=dataset.class_names,
         learners=[new_learner(config, dataset, number, device) for number in range(config.networks)],
         generator=torch.Generator(device).manual_seed(stream(config.seed, "training")),
         rng=np.random.default_rng(stream(config.seed, "mixing")),

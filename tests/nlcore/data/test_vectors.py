@@ -1,14 +1,19 @@
-"""Vectors: what is refused, what is said, and statistics against plain loops."""
+"""Vectors: what is refused, what is said, statistics against plain loops; and every method trains on them."""
 
+import dataclasses
 import logging
 import math
 
 import pytest
 import torch
 
-from nlcore import Dataset, InputError
+from nlcore import Dataset, InputError, TrainConfig, corrupt, train
 from nlcore.data import vectors as module
 from nlcore.data.vectors import check_vectors, vector_statistics
+from nlcore.methods import METHODS
+from nlcore.training.state import start
+from nlcore.training.steps import Steps, to_input
+from nlcore.training.views import vector_views
 
 
 def dataset(train: torch.Tensor, test: torch.Tensor | None = None) -> Dataset:
@@ -70,3 +75,104 @@ def test_a_constant_column_is_named_and_becomes_zero(caplog):
 def test_a_subset_of_vectors_is_measured_anew():
     rows = torch.tensor([[0.0], [0.0], [1.0], [1.0], [9.0], [9.0]])
     assert float(dataset(rows).rows(torch.tensor([0, 1, 2, 3])).channel_statistics()[0]) == 0.5
+
+
+# -- training on vectors
+
+
+def blobs(n: int = 600, dim: int = 20, dtype: torch.dtype = torch.float32) -> Dataset:
+    """Three overlapping clouds, far from the origin and of different scales."""
+    generator = torch.Generator().manual_seed(0)
+    centres = 1.5 * torch.randn(3, dim, generator=generator)
+    scale = torch.logspace(-2, 2, dim)
+
+    def draw(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        labels = torch.arange(size) % 3
+        return ((centres[labels] + torch.randn(size, dim, generator=generator) + 3) * scale).to(dtype), labels
+
+    return Dataset("blobs", *draw(n), *draw(300), ("a", "b", "c"))
+
+
+def config(**changes) -> TrainConfig:
+    return TrainConfig(**{"dataset": "blobs", "epochs": 6, "batch_size": 32, "threads": 1, "device": "cpu"} | changes)
+
+
+@pytest.mark.parametrize("preset", ["tuned", "paper"])
+@pytest.mark.parametrize("method", METHODS)
+def test_all_methods_learn_from_noisy_vectors(method, preset):
+    result = train(config(method=method, preset=preset), blobs())
+    assert result.network["name"] == "mlp" and result.config.dataset == "blobs"
+    assert result.last > 85 and len(result.samples["given_label"]) == 600
+
+
+@pytest.mark.parametrize("noise", ["symmetric", "pairflip", "idn_xia", "idn_pmd"])
+def test_noise_models_take_vectors(noise):
+    noisy = corrupt(blobs(), noise, 0.3, 0, **({"scaling": "normalised"} if noise == "idn_xia" else {}))
+    assert 0.15 < noisy.rate < 0.45
+
+
+def test_pixels_have_a_scaling_that_vectors_have_not():
+    with pytest.raises(InputError, match="scaling 'unit' is for pixels"):
+        corrupt(blobs(), "idn_xia", 0.3, 0, scaling="unit")
+
+
+def test_half_precision_is_read_where_it_lies():
+    data = blobs(dtype=torch.float16)
+    state = start(config().resolved(data), data, corrupt(data, "symmetric", 0.4, 0))
+    assert state.images.data_ptr() == data.train_images.data_ptr() and state.images.dtype == torch.float16
+    assert to_input(state, state.images[:5]).dtype == torch.float32
+    assert train(config(), data).last > 85
+
+
+def test_inputs_are_standardised_column_by_column():
+    data = blobs()
+    state = start(config().resolved(data), data, corrupt(data, "symmetric", 0.4, 0))
+    inputs = to_input(state, state.images)
+    torch.testing.assert_close(inputs.mean(0), torch.zeros(20), atol=1e-4, rtol=0)
+    torch.testing.assert_close(inputs.std(0, correction=0), torch.ones(20), atol=1e-4, rtol=0)
+
+
+def test_a_view_loses_features_and_gains_noise_as_often_as_it_says(rng):
+    view = vector_views(torch.ones(2000, 50), 0.3, 0.5, rng)
+    assert float((view == 0).double().mean()) == pytest.approx(0.3, abs=0.01)
+    kept = view[view != 0]
+    assert float(kept.mean()) == pytest.approx(1, abs=0.01) and float(kept.std()) == pytest.approx(0.5, abs=0.01)
+    torch.testing.assert_close(vector_views(view, 0, 0, rng), view)
+
+
+def test_strong_views_disturb_more_than_weak_ones():
+    data = blobs()
+    steps = Steps(start(config().resolved(data), data, corrupt(data, "symmetric", 0.4, 0)))
+    rows = torch.arange(600)
+    plain = to_input(steps.state, steps.state.images)
+    weak, strong = ((view - plain).square().mean() for view in (steps.weak(rows), steps.strong(rows)))
+    assert 0 < weak < strong
+
+
+@pytest.mark.parametrize("method", ["tssd", "anchor"])
+def test_a_run_that_was_stopped_goes_on_exactly(method, tmp_path):
+    class Stopped(Exception):
+        pass
+
+    def stop(epoch):
+        if epoch.row["epoch"] == 4:
+            raise Stopped
+
+    whole = train(config(method=method), blobs())
+    with pytest.raises(Stopped):
+        train(config(method=method), blobs(), stop, tmp_path)
+    resumed = train(config(method=method), blobs(), folder=tmp_path)
+    assert resumed.samples == whole.samples
+    assert [row["train_loss"] for row in resumed.history] == [row["train_loss"] for row in whole.history]
+
+
+def test_a_linear_network_has_the_vectors_themselves_as_features():
+    result = train(config(network="linear", method="dividemix"), blobs())
+    assert result.network["parameters"] == 3 * 20 + 3 and result.last > 85
+
+
+@pytest.mark.parametrize(("network", "data"), [("small", blobs()), ("mlp", None)])
+def test_a_network_for_the_other_kind_of_data_is_refused(network, data):
+    name = "blobs" if data else "digits"
+    with pytest.raises(InputError, match=f"{name} holds (vectors|images); networks for them are .*, not {network}"):
+        train(dataclasses.replace(config(network=network), dataset=name), data)

@@ -68,6 +68,7 @@ def made_run(holdout: list[float | None], test: list[float]) -> Result:
         given_labels=labels,
         index=torch.arange(8),
         precision="float32",
+        class_names=("0", "1", "2"),
     )
     noisy = NoisyLabels.measured(labels, labels, 3, "made")
     return Result.of(state, noisy, history, SAMPLES, 1.0)

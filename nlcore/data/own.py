@@ -1,0 +1,254 @@
+"""Own data by path: a folder of images, a table, or arrays, with labels that may be words.
+
+    path:FOLDER              one folder a class, images of any size and colour mode
+    path:TABLE               .csv, .tsv (also .gz) or .parquet: a label column, and numbers, a text or image files
+    path:FILE.npz            arrays `inputs` and `labels`
+    path:FILE.npy            vectors or images, with the labels in FILE_labels.npy, .csv or .txt beside it
+
+What is read becomes images or vectors; class names are the labels that were found, in order.
+"""
+
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nlcore.basics.errors import InputError, choose, first_line
+from nlcore.data.folders import decoded
+from nlcore.data.layouts import IMAGE_SUFFIXES, Listing
+from nlcore.data.tables import TABLE_SUFFIXES, Table, read_table
+
+PREFIX = "path:"
+IMAGE_SIZE = 32  # side in pixels that image files are decoded at, unless something else is asked for
+INPUT_NAMES = ("inputs", "features", "embeddings", "x", "X", "data", "images")
+LABEL_NAMES = ("labels", "given_labels", "y", "Y", "targets", "target", "label")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What has to be said of own data where it cannot be guessed.
+
+    Attributes
+    ----------
+    image_size : side in pixels that images are decoded at.
+    label_column, text_column, image_column : of a table. A text becomes numbers, TF-IDF and truncated SVD; image files
+        are looked for beside the table. Without these two, all columns of numbers are the vector.
+    test : a path of the same kind with the test set, or a share in (0, 1) that is split off, the same of every class;
+        None = there is no test set, and training reports no test accuracy.
+    """
+
+    image_size: int | None = None
+    label_column: str | None = None
+    text_column: str | None = None
+    image_column: str | None = None
+    test: str | float | None = None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a path holds: labels as they are written, and one of the three: vectors (N, d) or images (N, C, H, W) as an
+    array, names of image files, or a table whose columns still have to become numbers."""
+
+    labels: list[str]
+    array: np.ndarray | None = None
+    files: list[str] | None = None
+    table: Table | None = None
+
+
+def own_options(values: dict[str, Any]) -> Options:
+    """Options from their names; an `InputError` for a name that there is not."""
+    names = [field.name for field in fields(Options)]
+    for name in values:
+        choose("data option", name, names)
+    return Options(**values)
+
+
+def holds_vectors(path: str, options: Options) -> bool:
+    """Whether a path holds vectors, not images, as far as can be told without reading all of it."""
+    file = Path(path).expanduser()
+    if file.is_dir() or options.image_column is not None:
+        return False
+    if file.suffix.lower() not in (".npy", ".npz") or not file.is_file():
+        return True
+    return (
+        np.load(file, mmap_mode="r", allow_pickle=False) if file.suffix.lower() == ".npy" else _arrays(file)[1]
+    ).ndim == 2
+
+
+def read_own(path: str, options: Options, root: Path) -> dict[str, Any]:
+    """The fields of a `Dataset` from a path; images are decoded once, into a memory map under `root`.
+
+    Raises
+    ------
+    InputError : a path that does not exist or holds no data of a known form, no label column, a single class, a label
+        that occurs once, a test set with other classes, a broken image: one line that names it.
+    """
+    train = _samples(Path(path).expanduser(), options)
+    names = _class_names(train.labels, path)
+    number = {name: k for k, name in enumerate(names)}
+    labels = torch.tensor([number[label] for label in train.labels])
+    test = None
+    if isinstance(options.test, str):
+        test = _samples(Path(options.test).expanduser(), options)
+        if unknown := sorted(set(test.labels) - set(names)):
+            raise InputError(f"{options.test} has labels that {path} has not: {', '.join(unknown[:5])}")
+    elif options.test is not None and not 0 < options.test < 1:
+        raise InputError(f"test must be a path or a share between 0 and 1, not {options.test}")
+    test_labels = torch.tensor([number[label] for label in test.labels] if test else [], dtype=torch.int64)
+    train_inputs, test_inputs, statistics = _inputs(train, labels, test, test_labels, names, path, options, root)
+    found = {"train_images": train_inputs, "train_labels": labels, "test_images": test_inputs}
+    found |= {"test_labels": test_labels, "class_names": names, "statistics": statistics}
+    return found if test or options.test is None else _split_off(found, float(options.test))
+
+
+def _samples(path: Path, options: Options) -> Samples:
+    """What lies at a path."""
+    if path.is_dir():
+        files = _class_folders(path)
+        return Samples([label for _, label in files], files=[file for file, _ in files])
+    if not path.is_file():
+        raise InputError(f"there is no folder or file {path}")
+    name = path.name.lower()
+    if name.endswith(TABLE_SUFFIXES):
+        table = read_table(path, options.label_column, options.text_column, options.image_column)
+        if options.image_column is None:
+            return Samples(table.labels, table=table)
+        return Samples(table.labels, files=[str(path.parent / file) for file in table.column(options.image_column)])
+    if name.endswith((".npz", ".npy")):
+        return Samples(*_arrays(path))
+    suffixes = ", ".join((*TABLE_SUFFIXES, ".npz", ".npy"))
+    raise InputError(f"{path} is neither a folder nor one of: {suffixes}")
+
+
+def _class_folders(path: Path) -> list[tuple[str, str]]:
+    """Image files with their class, which is the name of their folder; hidden files and folders do not count."""
+    classes = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    if not classes:
+        raise InputError(f"{path} has no folders: images lie in one folder a class")
+    found = []
+    for folder in classes:
+        files = sorted(
+            file
+            for file in folder.rglob("*")
+            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+        )
+        if not files:
+            raise InputError(f"no image in {folder}; images are {', '.join(IMAGE_SUFFIXES)}")
+        found += [(str(file), folder.name) for file in files]
+    return found
+
+
+def _arrays(path: Path) -> tuple[list[str], np.ndarray]:
+    """Labels and inputs of a .npz, or of a .npy with labels beside it."""
+    try:
+        if path.suffix.lower() == ".npy":
+            return _labels_beside(path), np.load(path, mmap_mode="c", allow_pickle=False)
+        with np.load(path, allow_pickle=False) as archive:
+            entries = {name: archive[name] for name in archive.files}
+    except InputError:
+        raise
+    except Exception as error:  # damage shows itself in many ways: one line for all
+        raise InputError(f"{path} cannot be read ({first_line(error)})") from error
+    inputs = next((entries[name] for name in INPUT_NAMES if name in entries), None)
+    labels = next((entries[name] for name in LABEL_NAMES if name in entries), None)
+    if inputs is None or labels is None:
+        wanted = f"one of {', '.join(INPUT_NAMES)} and one of {', '.join(LABEL_NAMES)}"
+        raise InputError(f"{path} needs arrays called {wanted}; it has {', '.join(entries) or 'none'}")
+    return _words(labels, path), inputs
+
+
+def _labels_beside(path: Path) -> list[str]:
+    stem = path.with_name(f"{path.stem}_labels")
+    for place in (stem.with_suffix(suffix) for suffix in (".npy", ".txt", ".csv")):
+        if place.suffix == ".npy" and place.is_file():
+            return _words(np.load(place, allow_pickle=False), place)
+        if place.suffix == ".txt" and place.is_file():
+            return place.read_text(encoding="utf-8").split("\n")[: -1 if place.read_text().endswith("\n") else None]
+        if place.is_file():
+            return read_table(place, None, None, None).labels
+    raise InputError(f"no labels beside {path}: they belong into {stem}.npy, .txt or .csv")
+
+
+def _words(labels: np.ndarray, path: Path) -> list[str]:
+    """Labels as text: whole numbers without a fraction."""
+    if labels.ndim != 1:
+        raise InputError(f"{path}: labels must have one dimension, not shape {labels.shape}")
+    if labels.dtype.kind == "f" and (labels == np.round(labels)).all():
+        labels = labels.astype(np.int64)
+    return [str(label) for label in labels.tolist()]
+
+
+def _class_names(labels: list[str], path: str) -> tuple[str, ...]:
+    """The labels that occur, numbers by their size, words by the alphabet."""
+    found = set(labels)
+    names = sorted(found, key=lambda name: (0, float(name), name) if _is_number(name) else (1, 0.0, name))
+    if len(names) < 2:
+        raise InputError(f"{path} has {len(names)} class{'es' * (len(names) != 1)}; two are needed")
+    counts = dict.fromkeys(names, 0)
+    for label in labels:
+        counts[label] += 1
+    if once := [name for name in names if counts[name] == 1]:
+        raise InputError(f"{path}: label {once[0]!r} occurs once; correct it, or leave that sample out")
+    return tuple(names)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return np.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _inputs(train, labels, test, test_labels, names, path, options: Options, root: Path):
+    """Inputs of both sets as tensors, and statistics where they are known already."""
+    if train.files is not None:
+        size = options.image_size or IMAGE_SIZE
+        listing = Listing(
+            list(zip(train.files, labels.tolist(), strict=True)),
+            list(zip(test.files, test_labels.tolist(), strict=True)) if test else [],
+            names,
+        )
+        kept = decoded(listing, root / "own" / f"{Path(path).name}_{_digest(listing)}_{size}px", size)
+        return kept.train_images, kept.test_images, kept.statistics
+    if train.table is not None:
+        vectors, test_vectors = train.table.vectors(test.table if test else None)
+        return torch.from_numpy(vectors), torch.from_numpy(test_vectors), None
+    if len(train.array) != len(labels):
+        raise InputError(f"{path} holds {len(train.array)} samples and {len(labels)} labels")
+    return _tensor(train.array), _tensor(test.array if test else train.array[:0]), None
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    """Floats (N, d), or uint8 images whose channels may come last."""
+    if array.ndim == 4 and array.shape[3] in (1, 3) and array.shape[1] not in (1, 3):
+        array = array.transpose(0, 3, 1, 2)
+    if array.ndim == 3 and array.dtype == np.uint8:
+        array = array[:, None]
+    return torch.from_numpy(array)
+
+
+def _digest(listing: Listing) -> str:
+    """Changes with any file's name, size or time, and with its label."""
+    digest = hashlib.sha256()
+    for file, label in (*listing.train, *listing.test):
+        status = Path(file).stat() if Path(file).is_file() else None
+        digest.update(f"{file}\0{label}\0{status and (status.st_size, status.st_mtime_ns)}\n".encode())
+    return digest.hexdigest()[:8]
+
+
+def _split_off(found: dict[str, Any], share: float) -> dict[str, Any]:
+    """The same with a share of every class as the test set: at least one sample, and at least one stays."""
+    labels = found["train_labels"]
+    generator = torch.Generator().manual_seed(0)  # the same split for every seed of a run
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for k in range(len(found["class_names"])):
+        rows = (labels == k).nonzero().flatten()
+        count = min(len(rows) - 1, max(1, round(share * len(rows))))
+        chosen[rows[torch.randperm(len(rows), generator=generator)[:count]]] = True
+    inputs = found["train_images"]
+    split = {"train_images": inputs[~chosen], "train_labels": labels[~chosen]}
+    split |= {"test_images": inputs[chosen], "test_labels": labels[chosen], "statistics": None}
+    return found | split

@@ -1,0 +1,241 @@
+"""Own data by path: every form that people come with, and one line for every mistake."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from nlcore import InputError, TrainConfig, load_dataset, train
+from nlcore.data.own import holds_vectors, own_options
+from nlcore.training.config import with_overrides
+
+WORDS = {"ham": "meeting lunch report thanks agenda", "spam": "win money prize offer free"}
+
+
+@pytest.fixture(autouse=True)
+def data_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("NLCORE_DATA", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Sixty images of two classes, dark and bright, of five sizes and modes."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    sizes, modes = [(20, 30), (32, 32), (64, 40), (17, 17), (100, 50)], ["L", "RGB", "RGBA", "P", "I;16"]
+    for number in range(60):
+        kind = ("dark", "bright")[number % 2]
+        place = folder / kind / "deeper" if number % 3 else folder / kind
+        place.mkdir(parents=True, exist_ok=True)
+        grey = rng.integers(0, 90, sizes[number % 5]) + (number % 2) * 160
+        mode = modes[number // 2 % 5]
+        if mode == "I;16":
+            Image.fromarray((grey * 257).astype(np.uint16)).save(place / f"{number}.png")
+        else:
+            image = Image.fromarray(grey.astype(np.uint8)).convert(mode)
+            image.save(place / (f"{number}.jpg" if mode in ("L", "RGB") else f"{number}.png"))
+    (folder / ".hidden").mkdir()
+    (folder / "dark" / "._1.png").write_bytes(b"no image")
+    return folder
+
+
+def messages(n: int = 120) -> pd.DataFrame:
+    """Texts of two kinds; every tenth has the label of the other."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(n):
+        kind = ("ham", "spam")[number % 2]
+        text = " ".join(rng.choice(WORDS[kind].split(), 6))
+        rows.append(
+            {"id": 1000 + number, "text": text, "label": ("spam", "ham")[number % 2] if number % 10 < 1 else kind}
+        )
+    return pd.DataFrame(rows)
+
+
+def flowers(n: int = 90) -> pd.DataFrame:
+    """Three classes by two numbers, beside a column of words and a row number."""
+    rng = np.random.default_rng(0)
+    kinds = np.arange(n) % 3
+    size = {"length": kinds + rng.normal(0, 0.3, n), "width": -kinds + rng.normal(0, 0.3, n)}
+    return pd.DataFrame(
+        {"index": np.arange(n)} | size | {"place": "garden", "species": np.array(["a", "b", "c"])[kinds]}
+    )
+
+
+def trained(path: Path, **options):
+    """A short run with the command's own defaults."""
+    config = TrainConfig(
+        dataset=f"path:{path}", data_options=options, method="tssd", epochs=4, batch_size=16, threads=1
+    )
+    return train(config)
+
+
+def test_a_folder_of_images_of_any_size_and_mode(images):
+    data = load_dataset(f"path:{images}", image_size=16)
+    assert data.class_names == ("bright", "dark") and data.train_images.shape == (60, 3, 16, 16)
+    brightness = data.train_images.float().mean((1, 2, 3))
+    assert bool((brightness[data.train_labels == 0] > 128).all() and (brightness[data.train_labels == 1] < 128).all())
+    assert len(data.test_labels) == 0 and not data.holds_vectors
+
+
+def test_images_are_decoded_once_and_again_when_a_file_has_changed(images, tmp_path):
+    load_dataset(f"path:{images}")
+    decoded = list((tmp_path / "cache" / "own").iterdir())
+    load_dataset(f"path:{images}")
+    assert list((tmp_path / "cache" / "own").iterdir()) == decoded and len(decoded) == 1
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(images / "dark" / "60.png")
+    assert len(load_dataset(f"path:{images}").train_labels) == 61
+
+
+def test_a_share_of_every_class_is_the_test_set_and_the_same_each_time(images):
+    first, again = (load_dataset(f"path:{images}", test=0.2) for _ in range(2))
+    assert torch.bincount(first.test_labels).tolist() == [6, 6] and len(first.train_labels) == 48
+    assert torch.equal(first.test_images, again.test_images)
+
+
+def test_a_text_becomes_numbers_learnt_on_the_training_rows_alone(tmp_path):
+    messages().to_csv(tmp_path / "train.csv", index=False)
+    messages(20).assign(text="prize money unheard").to_csv(tmp_path / "test.csv", index=False)
+    options = {"text_column": "text", "test": str(tmp_path / "test.csv")}
+    data = load_dataset(f"path:{tmp_path / 'train.csv'}", **options)
+    assert data.class_names == ("ham", "spam") and data.train_images.dtype == torch.float32
+    assert len(data.test_labels) == 20 and data.test_images.shape[1] == data.train_images.shape[1]
+    alone = load_dataset(f"path:{tmp_path / 'train.csv'}", text_column="text")
+    torch.testing.assert_close(alone.train_images, data.train_images)
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "csv.gz", "parquet"])
+def test_the_numbers_of_a_table_are_vectors_without_its_row_numbers(form, tmp_path):
+    path = tmp_path / f"flowers.{form}"
+    if form == "parquet":
+        flowers().to_parquet(path)
+    else:
+        flowers().to_csv(path, sep="\t" if form == "tsv" else ",", index=False)
+    data = load_dataset(f"path:{path}", label_column="species")
+    assert data.class_names == ("a", "b", "c") and data.train_images.shape == (90, 2)
+
+
+def test_a_column_of_image_files(images, tmp_path):
+    files = [str(file.relative_to(tmp_path)) for file in sorted(images.rglob("[0-9]*.*"))]
+    table = pd.DataFrame({"file": files, "label": ["dark" if "dark" in file else "bright" for file in files]})
+    table.to_csv(tmp_path / "list.csv", index=False)
+    data = load_dataset(f"path:{tmp_path / 'list.csv'}", image_column="file", image_size=8)
+    assert data.train_images.shape == (60, 3, 8, 8) and data.class_names == ("bright", "dark")
+
+
+@pytest.mark.parametrize("labels", ["npy", "txt", "csv", "npz"])
+def test_arrays_have_their_labels_beside_them(labels, tmp_path):
+    rng, names = np.random.default_rng(0), np.array(["10", "9"])[np.arange(40) % 2]
+    vectors = (rng.normal(size=(40, 5)) + (np.arange(40) % 2)[:, None]).astype(np.float16)
+    path = tmp_path / "vectors.npy"
+    np.save(path, vectors)
+    if labels == "npy":
+        np.save(tmp_path / "vectors_labels.npy", names.astype(np.float64))
+    elif labels == "npz":
+        path = tmp_path / "both.npz"
+        np.savez(path, features=vectors, labels=names)
+    else:
+        head = "label\n" if labels == "csv" else ""
+        (tmp_path / f"vectors_labels.{labels}").write_text(head + "\n".join(names) + "\n")
+    data = load_dataset(f"path:{path}")
+    assert data.class_names == ("9", "10")  # numbers by their size
+    assert data.train_images.dtype == torch.float16 and data.train_labels.tolist() == [1, 0] * 20
+
+
+def test_images_in_an_array_may_have_their_channels_last(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (10, 8, 6, 3), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", x=images, y=np.arange(10) % 2)
+    data = load_dataset(f"path:{tmp_path / 'images.npz'}")
+    assert data.train_images.shape == (10, 3, 8, 6) and np.array_equal(data.train_images[3, 1], images[3, :, :, 1])
+
+
+def test_training_needs_no_test_set_and_keeps_the_labels_that_were_given(tmp_path):
+    messages().to_csv(tmp_path / "mail.csv", index=False)
+    result = trained(tmp_path / "mail.csv", text_column="text")
+    assert (result.best, result.last, result.last10, result.summary()) == (None, None, None, "no test set")
+    assert result.config.noise == "given" and result.config.network == "mlp"
+    doubted = [p < 0.5 for p in result.samples["clean_prob"]]
+    wrong = [row % 10 < 1 for row in range(120)]
+    assert sum(d and w for d, w in zip(doubted, wrong, strict=True)) >= 10
+    assert sum(d and not w for d, w in zip(doubted, wrong, strict=True)) <= 6
+
+
+def test_a_result_names_the_classes(images):
+    result = trained(images, test=0.2, image_size=8)
+    assert json.loads(result.to_json())["class_names"] == ["bright", "dark"] and result.last > 70
+    names = [("bright", "dark")[label] for label in result.samples["given_label"]]
+    assert result.samples["given_name"] == names and set(result.samples["corrected_name"]) <= {"bright", "dark"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "vectors"),
+    [
+        ("photos", {}, False),
+        ("t.csv", {}, True),
+        ("t.csv", {"image_column": "file"}, False),
+        ("v.npy", {}, True),
+        ("i.npz", {}, False),
+    ],
+)
+def test_the_kind_of_data_is_known_before_they_are_read(name, options, vectors, tmp_path):
+    (tmp_path / "photos").mkdir()
+    np.save(tmp_path / "v.npy", np.zeros((3, 2), np.float32))
+    np.savez(tmp_path / "i.npz", images=np.zeros((3, 4, 4), np.uint8), labels=np.arange(3))
+    assert holds_vectors(str(tmp_path / name), own_options(options)) is vectors
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "words"),
+    [
+        ("a,b\n1,x\n2,y\n", {}, "which column holds the labels.*one of: a, b"),
+        ("label\nx\ny\nx\ny\n", {}, "no column of numbers"),
+        ("v,label\n1,x\n2,x\n", {}, "has 1 class; two are needed"),
+        ("v,label\n1,x\n2,x\n3,y\n", {}, "label 'y' occurs once"),
+        ("v,label\n1,x\n2,x,7\n", {}, "cannot be read"),
+        ("v,label\n1,x\n2,\n", {}, "row 1 has no label"),
+        ("v,label\n", {}, "has no rows"),
+        ("", {}, "cannot be read"),
+        ("v,label\n1,x\n", {"label_column": "kind"}, "has no column 'kind'; it has: v, label"),
+        ("v,label\n1,x\n", {"text_column": "words"}, "has no column 'words'"),
+        ("v,label\n1,x\nnan,x\n2,y\n3,y\n", {}, "NaN or infinity in column 0, first in row 1"),
+        ("v,label\n1,x\n2,x\n2,y\n3,y\n", {"test": 1.5}, "test must be a path or a share"),
+        ("v,label\n1,x\n2,x\n2,y\n3,y\n", {"colour": 1}, "unknown data option 'colour'"),
+    ],
+)
+def test_a_mistake_in_a_table_is_one_line(content, options, words, tmp_path):
+    (tmp_path / "my.csv").write_text(content)
+    with pytest.raises(InputError, match=words) as caught:
+        load_dataset(f"path:{tmp_path / 'my.csv'}", **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_in_a_folder_is_one_line(images, tmp_path):
+    (images / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no image in .*empty"):
+        load_dataset(f"path:{images}")
+    (images / "empty" / "1.png").write_bytes(b"not an image")
+    (images / "empty" / "2.png").write_bytes(b"not an image")
+    with pytest.raises(InputError, match=r"image .*empty/1\.png is missing or broken"):
+        load_dataset(f"path:{images}")
+    with pytest.raises(InputError, match="has no folders"):
+        load_dataset(f"path:{images / 'empty'}")
+    with pytest.raises(InputError, match="there is no folder or file"):
+        load_dataset(f"path:{tmp_path / 'nowhere'}")
+    (tmp_path / "data.xlsx").touch()
+    with pytest.raises(InputError, match="neither a folder nor one of"):
+        load_dataset(f"path:{tmp_path / 'data.xlsx'}")
+
+
+def test_options_of_own_data_are_for_own_data():
+    with pytest.raises(InputError, match="test: only for own data"):
+        load_dataset("digits", test=0.2)
+
+
+def test_a_grid_may_name_own_data(tmp_path):
+    messages().to_csv(tmp_path / "mail.csv", index=False)
+    values = {"dataset": f"path:{tmp_path / 'mail.csv'}", "data_options": {"text_column": "text"}}
+    assert with_overrides(TrainConfig(), values).resolved().network == "mlp"

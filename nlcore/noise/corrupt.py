@@ -25,7 +25,7 @@ NOISES: dict[str, dict[str, Any]] = {
     "mixed": {"first": "idn_xia", "second": "symmetric", "second_rate": None}
     | {"first_options": {}, "second_options": {}},
     "human": {},
-    "file": {"key": None},
+    "file": {"key": None, "index": None},
     "given": {},
 }
 NOISE_NAMES = tuple({"human": "human:SET", "file": "file:PATH"}.get(kind, kind) for kind in NOISES)
@@ -55,7 +55,8 @@ def corrupt(
 
         - `human:SET`, CIFAR-10N (`aggre`, `random1`, `random2`, `random3`, `worst`) and CIFAR-100N (`fine`; `coarse` on
           `cifar100_coarse`), from the authors' file in the data folder;
-        - `file:PATH`, a label file, see `nlcore.noise.label_files`; option `key` names the entry if it holds several;
+        - `file:PATH`, a label file, see `nlcore.noise.label_files`; option `key` names the entry or column if it holds
+          several, `index` the column of the rows of the training set (`none`: in their order);
         - `given`: the dataset's own labels are the noisy ones, and the true ones are unknown.
     rate : in [0, 1). A rate of 0 leaves every label as it is.
     seed : of a generator of its own; the global random state is neither read nor written.
@@ -77,12 +78,12 @@ def corrupt(
         return NoisyLabels(dataset.train_labels, None, None, None, f"given of {name}")
     if kind == "human":
         key = human_key(dataset, argument)
-        return from_file(dataset, find_label_file(HUMAN_FILES[dataset.name]), key, f"human:{argument}", name)
+        return from_file(dataset, find_label_file(HUMAN_FILES[dataset.name]), {"key": key}, f"human:{argument}", name)
     if kind == "file":
         path = find_label_file(argument)
         if path.suffix == ".npz" and is_saved(path):
             return saved(dataset, path)
-        return from_file(dataset, path, options["key"], "file", name)
+        return from_file(dataset, path, options, "file", name)
     _check_rate(rate)
     if kind == "mixed":
         return _mixed(dataset, rate, seed, options, opinion)

@@ -1,15 +1,7 @@
-"""Label files that others hand out: `.pt`, `.csv`, `.npy` and `.npz`, read without ever running code from them.
+"""Label files that others hand out: which of the arrays of a file are the given labels, the true ones and the rows."""
 
-A `.pt` file is a pickle, and a pickle may call any function by its name. torch's `weights_only` loader calls only what
-it is told to trust. Even numpy is not trusted here: its types would take raw bytes of a file for Python objects. Two
-small stand-ins take the places of its array and its dtype, and accept nothing but numbers.
-"""
-
-import hashlib
-import io
-import pickle
+import difflib
 import re
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nlcore.basics.errors import InputError, first_line
+from nlcore.basics.errors import InputError
 from nlcore.data.datasets import data_root
+from nlcore.noise.label_formats import Contents, read_contents
 
 # CIFAR-N (Wei et al., 2022): labels that people gave to CIFAR.
 HUMAN_FILES = {
@@ -38,11 +31,14 @@ HUMAN_LABELS = {
     "cifar100_coarse": {"coarse": "noisy_coarse_label"},
 }
 
-# What files call their labels, the most telling name first.
-GIVEN_COLUMNS = ("given_label", "label_noisy", "noisy_label", "given", "noisy")
-TRUE_NAMES = ("true_labels", "true_label", "clean_label_train", "clean_label", "true", "clean", "label")
+# What files call their labels, in small letters with `_` for a blank.
 COARSE_GIVEN, COARSE_TRUE = "noisy_coarse_label", "clean_coarse_label"
-INDEX = "index"
+GIVEN_NAMES = ("given_label", "label_noisy", "noisy_label", "noise_label", "given", "noisy", "noise", COARSE_GIVEN)
+GIVEN_NAMES += ("given_labels", "noisy_labels", "noise_labels", "noise_label_train", "noisy_label_train")
+TRUE_NAMES = ("true_labels", "true_label", "clean_label_train", "clean_label", "true", "clean")
+LABEL_NAMES = ("label", "labels", "target", "targets")  # the true ones beside given ones, else the given ones
+INDEX_NAMES = ("index", "idx", "id", "unnamed:_0")  # the last is what pandas calls a column without a name
+NO_INDEX = "none"
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,7 @@ class LabelFile:
     index : (M,) int64 rows of the training set, or None where the file does not name them.
     key : the entry or column taken as given labels; empty for an array without a name.
     digest : first 12 hex digits of the file's SHA-256.
+    index_key : the entry or column taken as rows; empty where there is none.
     """
 
     given_labels: torch.Tensor
@@ -63,35 +60,47 @@ class LabelFile:
     index: torch.Tensor | None
     key: str
     digest: str
+    index_key: str = ""
 
 
-def read_label_file(path: str | Path, key: str | None = None) -> LabelFile:
+def read_label_file(
+    path: str | Path,
+    key: str | int | None = None,
+    index: str | int | None = None,
+    class_names: tuple[str, ...] = (),
+) -> LabelFile:
     """Read given labels, and true labels and row numbers where there are any.
+
+    Labels are class numbers, as integers or whole floats, or the names of classes.
 
     Parameters
     ----------
-    path : a `.pt`, `.pth`, `.csv`, `.npy` or `.npz` file.
-    key : the entry or column of the given labels; needed only where a file holds several.
+    path : a file of one of the formats of `nlcore.noise.label_formats`.
+    key : the entry or column of the given labels, or the number of a column, from 0, in a table without a header;
+        needed only where a file holds several. Without it, `given_label`, `noisy_label` and the like are taken before
+        `label`.
+    index : the entry or column of the rows of the training set; None = `index`, `idx`, `id` or a first column without a
+        name, if there is one; `none` = the labels are in the order of the training set.
+    class_names : K names that labels may be given by.
 
     Raises
     ------
     InputError : a file that is missing, damaged, of another format or holds more than labels; labels that are no
-        (M,) integers or differ in number; an unknown key, or several entries and no key.
+        (M,) integers or names, or differ in number; an unknown key, or several entries and no key.
     """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    entries = _read_entries(path, content)
-    key = _given_name(path, entries, key)
-    true_names = (COARSE_TRUE,) if key == COARSE_GIVEN else TRUE_NAMES
+    contents = read_contents(path, class_names)
+    key = _given_name(contents, None if key is None else str(key), class_names)
+    given = torch.from_numpy(class_numbers(contents, key, class_names))
+    true_names = (COARSE_TRUE,) if key == COARSE_GIVEN else TRUE_NAMES + LABEL_NAMES
+    true, _ = _beside(contents, key, _first(contents, true_names, key), class_names)
+    rows, index_key = _beside(contents, key, _index_name(contents, index, key), ())
     return LabelFile(
-        given_labels=_labels(path, entries, key),
-        true_labels=_beside(path, entries, key, true_names),
-        index=_beside(path, entries, key, (INDEX,)),
+        given_labels=given,
+        true_labels=true,
+        index=rows,
         key=key,
-        digest=hashlib.sha256(content).hexdigest()[:12],
+        digest=contents.digest,
+        index_key=index_key,
     )
 
 
@@ -123,39 +132,83 @@ def find_label_file(name: str, root: str | Path | None = None) -> Path:
     raise InputError(f"label file {name} was not found; looked for {', '.join(map(str, places))}{hint}")
 
 
-def _read_entries(path: Path, content: bytes) -> dict[str, np.ndarray]:
-    """Every array of the file by its name, which is empty for a bare array."""
-    readers = {".pt": _read_pt, ".pth": _read_pt, ".csv": _read_csv, ".npy": _read_npy, ".npz": _read_npz}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(f"{path} is no label file: the formats are {', '.join(readers)}")
-    if not content:
-        raise InputError(f"{path} is empty")
-    # Damage shows itself in as many ways as there are formats: one line for all.
-    try:
-        return reader(content)
-    except pickle.UnpicklingError as error:
-        called = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f" ({called[1]})" if called else ", or is damaged,"
-        raise InputError(f"{path} holds more than labels{what} and was not opened") from error
-    except Exception as error:
-        damage = "" if isinstance(error, InputError) else f"damaged or no label file, {type(error).__name__}: "
-        raise InputError(f"{path}: {damage}{first_line(error)}") from error
+def class_numbers(
+    contents: Contents, name: str, class_names: tuple[str, ...], missing: int | None = None
+) -> np.ndarray:
+    """Class numbers (M,) int64 of the integers, whole floats or names that an entry holds.
+
+    `missing`, if there is one, stands for an empty cell, NaN and None.
+
+    Raises
+    ------
+    InputError : an entry of another shape or kind; it names the first value that is no label.
+    """
+    array = contents.arrays[name]
+    if array.ndim != 1 or not array.size or array.dtype.kind not in "iufOSU":
+        what = f"{contents.path}, entry {name!r}" if name else str(contents.path)
+        raise InputError(f"{what}: labels must be integers of shape (M,), not {array.dtype} of shape {array.shape}")
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64)
+    codes, values = pd.factorize(array, use_na_sentinel=False)
+    numbers = [_number(value, class_names, missing) for value in values]
+    if None in numbers:
+        bad = numbers.index(None)
+        place, text = contents.place(name, int((codes == bad).argmax())), _text(values[bad])
+        near = difflib.get_close_matches(text, class_names, 3, 0.0)
+        names = f" or a class name is needed; the nearest: {', '.join(near)}" if near else " is needed"
+        raise InputError(f"{place} holds {text!r} where an integer{names}")
+    return np.array(numbers, np.int64)[codes]
 
 
-def _given_name(path: Path, entries: dict[str, np.ndarray], key: str | None) -> str:
-    if key is None and len(entries) == 1:
-        return next(iter(entries))
-    held = [name for name, array in entries.items() if _are_labels(array)]
+def plain(name: str) -> str:
+    """A name as the lists above have it."""
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def _text(value) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return "" if value is None else str(value).strip()
+
+
+def _number(value, class_names: tuple[str, ...], missing: int | None) -> int | None:
+    """The class number that a value stands for; None if it is no label."""
+    text = _text(value)
+    if text.lower() in ("", "nan"):
+        return missing
+    if isinstance(value, bool):
+        return None
+    if re.fullmatch(r"[+-]?\d+\.?\d*(e[+-]?\d+)?", text, re.IGNORECASE):
+        number = int(text) if text.lstrip("+-").isdigit() else float(text)
+        if number == number // 1 and abs(number) < 2**53:
+            return int(number)
+    return class_names.index(text) if text in class_names else None
+
+
+def _are_labels(array: np.ndarray, class_names: tuple[str, ...]) -> bool:
+    if array.ndim != 1 or not array.size:
+        return False
+    if array.dtype.kind not in "OSU":
+        return array.dtype.kind in "iu"
+    return all(_number(value, class_names, None) is not None for value in pd.unique(array))
+
+
+def _given_name(contents: Contents, key: str | None, class_names: tuple[str, ...]) -> str:
+    path, arrays = contents.path, contents.arrays
+    if key in arrays:
+        return key
+    if key is None and len(arrays) == 1:
+        return next(iter(arrays))
+    held = [name for name, array in arrays.items() if _are_labels(array, class_names)]
     if not held:
         raise InputError(f"{path} holds no labels, which are integers of shape (M,)")
-    if key in held:
-        return key
     if key is not None:
         raise InputError(f"{path} holds no labels {key!r}; it has: {_names(held)}")
-    candidates = [name for name in held if name not in (*TRUE_NAMES, COARSE_TRUE, INDEX)]
-    if path.suffix.lower() == ".csv":
-        candidates = [name for name in candidates if name in GIVEN_COLUMNS] or candidates
+    for known in (GIVEN_NAMES, LABEL_NAMES):
+        if candidates := [name for name in arrays if plain(name) in known]:
+            break
+    else:
+        candidates = [name for name in held if plain(name) not in (*TRUE_NAMES, COARSE_TRUE, *INDEX_NAMES)]
     if len(candidates) != 1:
         how_many = "several label arrays" if candidates else "no array that is plainly the given labels"
         raise InputError(f"{path} holds {how_many}; choose with the option key: {_names(candidates or held)}")
@@ -167,116 +220,30 @@ def _names(names: list[str]) -> str:
     return ", ".join(repr(name) if name else "one array without a name (leave key out)" for name in names)
 
 
-def _are_labels(array: np.ndarray) -> bool:
-    return array.ndim == 1 and array.dtype.kind in "iu" and array.size > 0
+def _first(contents: Contents, names: tuple[str, ...], key: str) -> str | None:
+    """The entry beside the given labels that has the first of these names."""
+    by_name = {plain(name): name for name in contents.arrays if name != key}
+    return next((by_name[name] for name in names if name in by_name), None)
 
 
-def _labels(path: Path, entries: dict[str, np.ndarray], name: str) -> torch.Tensor:
-    array = entries[name]
-    if not _are_labels(array):
-        what = f"{path}, entry {name!r}" if name else str(path)
-        raise InputError(f"{what}: labels must be integers of shape (M,), not {array.dtype} of shape {array.shape}")
-    return torch.from_numpy(array.astype(np.int64))
-
-
-def _beside(path: Path, entries: dict[str, np.ndarray], key: str, names: tuple[str, ...]) -> torch.Tensor | None:
-    """The first of `names` that the file holds, one for every given label; None if it holds none of them."""
-    name = next((name for name in names if name in entries and name != key), None)
-    if name is None:
+def _index_name(contents: Contents, index: str | int | None, key: str) -> str | None:
+    if index is None:
+        return _first(contents, INDEX_NAMES, key)
+    if str(index).lower() == NO_INDEX:
         return None
-    labels = _labels(path, entries, name)
-    if len(labels) != len(entries[key]):
-        raise InputError(f"{path} holds {len(entries[key])} given labels but {len(labels)} of {name!r}")
-    return labels
+    if str(index) not in contents.arrays:
+        raise InputError(f"{contents.path} has no rows {str(index)!r}; it has: {_names(list(contents.arrays))}")
+    return str(index)
 
 
-class _Dtype:
-    """Stands in for `numpy.dtype` in a pickle, where `<i8` is built of `i8` and a state that holds `<`."""
-
-    def __init__(self, code: str, *_):
-        self.name = code
-
-    def __setstate__(self, state: tuple):
-        self.name = f"{state[1]}{self.name}"
-
-
-class _Array:
-    """Stands in for `numpy.ndarray` in a pickle; its bytes become numbers, never Python objects."""
-
-    def __init__(self, *_):
-        self.values = np.empty(0)
-
-    def __setstate__(self, state: tuple):
-        _version, shape, dtype, _fortran, data = state
-        self.values = np.frombuffer(data, dtype.name).reshape(shape)
-
-
-# `_reconstruct` makes the array, and moved when numpy became 2.
-_STAND_INS = [
-    (_Array, "numpy.ndarray"),
-    (_Dtype, "numpy.dtype"),
-    (_Array, "numpy.core.multiarray._reconstruct"),
-    (_Array, "numpy._core.multiarray._reconstruct"),
-]
-
-
-@contextmanager
-def _only_stand_ins():
-    # What the rest of the program trusts is set aside: it may name the real numpy, or worse.
-    trusted = torch.serialization.get_safe_globals()
-    torch.serialization.clear_safe_globals()
-    try:
-        with torch.serialization.safe_globals(_STAND_INS):
-            yield
-    finally:
-        torch.serialization.add_safe_globals(trusted)
-
-
-def _read_pt(content: bytes) -> dict[str, np.ndarray]:
-    with _only_stand_ins():
-        held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    entries = held if isinstance(held, dict) else {"": held}
-    return {str(name): _as_array(value) for name, value in entries.items()}
-
-
-def _as_array(value) -> np.ndarray:
-    if isinstance(value, _Array):
-        return value.values
-    if isinstance(value, torch.Tensor):
-        # numpy has no bfloat16; a float tensor holds no labels, whatever its width.
-        return value.detach().double().numpy() if value.is_floating_point() else value.numpy()
-    return np.asarray(value) if isinstance(value, list) else np.empty(0, object)
-
-
-def _read_csv(content: bytes) -> dict[str, np.ndarray]:
-    text = content.decode("utf-8-sig").strip()
-
-    def read(**options) -> pd.DataFrame:
-        return pd.read_csv(io.StringIO(text), skip_blank_lines=False, skipinitialspace=True, **options)
-
-    # Without a header, pandas refuses a second line that is longer than the first; with one, it would shift columns.
-    first = read(header=None, nrows=2, dtype=str, keep_default_na=False).iloc[0]
-    header = None if first.str.fullmatch(r"[+-]?[\d.]+").all() else 0
-    table = read(header=header, low_memory=False)
-    entries = {}
-    for name, column in table.items():
-        if name in TRUE_NAMES and column.isna().all():
-            continue
-        wanted = name in (*GIVEN_COLUMNS, *TRUE_NAMES, INDEX) or table.shape[1] == 1
-        if wanted and len(column) and column.dtype.kind not in "iu":
-            texts = read(header=header, dtype=str, keep_default_na=False)[name]
-            row = int((~texts.str.fullmatch(r"[+-]?\d+")).to_numpy().argmax())
-            line = row + (1 if header is None else 2)
-            raise InputError(f"line {line} holds {texts[row]!r} where an integer is needed")
-        entries["" if header is None and table.shape[1] == 1 else str(name)] = column.to_numpy()
-    return entries
-
-
-def _read_npy(content: bytes) -> dict[str, np.ndarray]:
-    return {"": np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)}
-
-
-def _read_npz(content: bytes) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        own = [name for name in ("given_labels", "true_labels") if name in archive.files]
-        return {name: archive[name] for name in (own if "given_labels" in own else archive.files)}
+def _beside(
+    contents: Contents, key: str, name: str | None, class_names: tuple[str, ...]
+) -> tuple[torch.Tensor | None, str]:
+    """An entry as integers, one for every given label, and its name; None if there is none or it is all empty."""
+    array = None if name is None else contents.arrays[name]
+    if array is None or (array.dtype == object and array.ndim and not any(array)):
+        return None, ""
+    numbers = torch.from_numpy(class_numbers(contents, name, class_names))
+    if len(numbers) != (given := len(contents.arrays[key])):
+        raise InputError(f"{contents.path} holds {given} given labels but {len(numbers)} of {name!r}")
+    return numbers, name

@@ -1,5 +1,6 @@
 """Whose label is it? The labels of a file, matched to the images of a dataset and checked against all that is known."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import torch
 
 from nlcore.basics.errors import InputError, choose
 from nlcore.data.datasets import Dataset, check_labels
-from nlcore.noise.label_files import HUMAN_LABELS, read_label_file
+from nlcore.noise.label_files import HUMAN_LABELS, LabelFile, read_label_file
 from nlcore.noise.labels import NO_CLASS, NoisyLabels
+
+log = logging.getLogger(__name__)
 
 PLC_ROWS, PLC_OF = 45_000, 50_000  # PLC's label files cover the first so many images of CIFAR
 
@@ -19,16 +22,39 @@ def human_key(dataset: Dataset, name: str) -> str:
     return HUMAN_LABELS[dataset.name][choose(f"human labels of {dataset.name}", name, HUMAN_LABELS[dataset.name])]
 
 
-def from_file(dataset: Dataset, path: Path, key: str | None, kind: str, name: str) -> NoisyLabels:
-    """The labels of a file that belong to the dataset's images, checked against everything that can be checked."""
-    file = read_label_file(path, key)
-    check_labels(file.given_labels, len(file.given_labels), dataset.num_classes, str(path))
+def from_file(dataset: Dataset, path: Path, options: dict[str, str | int | None], kind: str, name: str) -> NoisyLabels:
+    """The labels of a file that belong to the dataset's images, checked against everything that can be checked.
+
+    `options` are `key` and `index` of `read_label_file`.
+    """
+    file = read_label_file(path, **options, class_names=dataset.class_names)
+    _check_classes(file.given_labels, dataset, path)
     position, rows = _positions(file, dataset, path)
     true = dataset.train_labels if rows is None else dataset.train_labels[rows]
     if file.true_labels is not None:
         _check_order(file.true_labels[position], dataset, rows, path)
     words = f"{kind} {path.name} {file.key} sha256={file.digest} of {name}".replace("  ", " ")
-    return NoisyLabels.measured(file.given_labels[position], true, dataset.num_classes, words, rows=rows)
+    noisy = NoisyLabels.measured(file.given_labels[position], true, dataset.num_classes, words, rows=rows)
+    warn_of_chance(noisy, dataset, path)
+    return noisy
+
+
+def warn_of_chance(noisy: NoisyLabels, dataset: Dataset, path: Path) -> None:
+    """Say so where labels agree with the true ones hardly more often than labels in any order would."""
+    if noisy.rate > min(0.8, 0.95 * (1 - 1 / dataset.num_classes)):
+        log.warning(
+            "%s: %.0f %% of the labels differ from those of %s: in another order, counted from 1, or not the labels?",
+            path,
+            100 * noisy.rate,
+            dataset.name,
+        )
+
+
+def _check_classes(labels: torch.Tensor, dataset: Dataset, path: Path) -> None:
+    """Raise an `InputError` unless the labels are class numbers of the dataset."""
+    if int(labels.min()) == 1 and int(labels.max()) == dataset.num_classes:
+        raise InputError(f"{path}: labels are counted from 1 to {dataset.num_classes}; subtract 1 from each")
+    check_labels(labels, len(labels), dataset.num_classes, str(path))
 
 
 def saved(dataset: Dataset, path: Path) -> NoisyLabels:
@@ -38,7 +64,7 @@ def saved(dataset: Dataset, path: Path) -> NoisyLabels:
     fits = size == images if noisy.rows is None else size == len(noisy.rows) and bool((noisy.rows < images).all())
     if not fits:
         raise InputError(f"{path} has {size} labels, {dataset.name} has {images} training images")
-    check_labels(noisy.given_labels, size, dataset.num_classes, str(path))
+    _check_classes(noisy.given_labels, dataset, path)
     if noisy.true_labels is not None:
         _check_order(noisy.true_labels, dataset, noisy.rows, path)
     return replace(noisy, identity=f"{noisy.identity}, saved as {path.name}")
@@ -53,19 +79,27 @@ def _check_order(true: torch.Tensor, dataset: Dataset, rows: torch.Tensor | None
         at = int(differ[0])
         raise InputError(
             f"{path}: true labels disagree with {dataset.name} at {len(differ)} of {len(true)} images (image "
-            f"{int(dataset.train_index[rows[at]])}: {int(true[at])}, not {int(expected[at])}); in another order, "
-            "or for another dataset?"
+            f"{int(dataset.train_index[rows[at]])}: {int(true[at])}, not {int(expected[at])}); {_cause(path)}"
         )
 
 
-def _positions(file, dataset: Dataset, path: Path) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _cause(path: Path) -> str:
+    if "_ordered" in path.name:  # CIFAR-N's files of this name
+        return "it is in the order of TensorFlow Datasets: take the .pt file of the same authors"
+    return "in another order, or for another dataset?"
+
+
+def _positions(file: LabelFile, dataset: Dataset, path: Path) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Where in the file the label of each image is (n,), and which images have one (n,), None = all."""
     index, size = dataset.train_index, len(file.given_labels)
     if file.index is not None:  # the file says which image each label is for
         place = torch.full((dataset.full_size,), -1)
         inside = (file.index >= 0) & (file.index < dataset.full_size)
         if not bool(inside.all()) or len(file.index.unique()) != size:
-            raise InputError(f"{path}: the column index must name different images of 0 to {dataset.full_size - 1}")
+            raise InputError(
+                f"{path}: the column {file.index_key!r} must name different images of 0 to {dataset.full_size - 1}; "
+                "if it does not name rows, and all labels are in their order, say so with the option index=none"
+            )
         place[file.index] = torch.arange(size)
         if bool((place[index] < 0).any()):
             missing = int(index[(place[index] < 0).nonzero()[0]])

@@ -489,6 +489,45 @@ def test_row_numbers_that_miss_an_image_or_name_one_twice_are_refused(tens, tmp_
     assert "different images" in file_error(tens, write(tmp_path / "labels.csv", given, index=index))
 
 
+def test_an_id_that_names_no_rows_is_asked_about_and_can_be_left_aside(tens, tmp_path):
+    given = shuffled_labels(tens)
+    lines = ["id,label", *(f"{1000 + i},{label}" for i, label in enumerate(given.tolist()))]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    kind = f"file:{tmp_path / 'labels.csv'}"
+    message = file_error(tens, kind)
+    assert "column 'id'" in message and "option index=none" in message
+    assert torch.equal(corrupt(tens, kind, None, 0, index="none").given_labels, given)
+
+
+def test_labels_counted_from_1_are_refused_as_such(tens, tmp_path):
+    assert "counted from 1 to 10" in file_error(tens, write(tmp_path / "labels.csv", shuffled_labels(tens) + 1))
+
+
+def test_names_of_classes_are_labels_of_a_file(tens, tmp_path):
+    given = shuffled_labels(tens)
+    (tmp_path / "labels.txt").write_text("\n".join(tens.class_names[label] for label in given))
+    assert torch.equal(corrupt(tens, f"file:{tmp_path / 'labels.txt'}", None, 0).given_labels, given)
+
+
+def test_labels_that_hardly_agree_with_the_truth_are_warned_of(tens, tmp_path, caplog):
+    corrupt(tens, write(tmp_path / "labels.csv", shuffled_labels(tens, 0.7)), None, 0)
+    assert caplog.messages == []
+    shuffled = tens.train_labels[torch.randperm(400, generator=torch.Generator().manual_seed(0))]
+    corrupt(tens, write(tmp_path / "labels.csv", shuffled), None, 0)
+    (message,) = caplog.messages
+    assert "labels.csv: 89 %" in message and "another order, counted from 1" in message
+
+
+def test_cifar_n_s_files_for_tensorflow_are_told_apart(cifar, tmp_path):
+    sets = np.empty((), object)
+    order = torch.randperm(50_000, generator=torch.Generator().manual_seed(0))
+    labels = cifar.train_labels[order].numpy()
+    sets[()] = {"clean_label": labels, "worse_label": labels}
+    np.save(tmp_path / "CIFAR-10_human_ordered.npy", sets)
+    with pytest.raises(InputError, match=r"order of TensorFlow Datasets: take the \.pt file"):
+        corrupt(cifar, f"file:{tmp_path / 'CIFAR-10_human_ordered.npy'}", None, 0, key="worse_label")
+
+
 class Malicious:
     def __init__(self, marker):
         self.marker = marker

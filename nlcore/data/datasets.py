@@ -14,6 +14,15 @@ import numpy as np
 import torch
 
 from nlcore.basics.errors import InputError, choose, first_line
+from nlcore.data.checks import (
+    as_integers,
+    as_tensor,
+    check_class_names,
+    check_images,
+    check_index,
+    check_labels,
+    check_no_empty_class,
+)
 from nlcore.data.folders import load_folder_dataset
 from nlcore.data.layouts import FOLDER_DATASETS
 from nlcore.data.own import PREFIX, own_options, read_own
@@ -22,6 +31,7 @@ from nlcore.data.vectors import check_vectors, vector_statistics
 DATASETS = ("digits", "cifar10", "cifar100", "cifar100_coarse", *FOLDER_DATASETS)
 STATISTICS_BATCH = 2000  # images whose pixels are counted at once
 
+CIFAR_SHAPE = (32, 32, 3)  # of an image in its file
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR100_CLASSES = tuple(
     """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
@@ -54,13 +64,15 @@ CIFAR100_SUPERCLASS = tuple(
 class Dataset:
     """Images, or vectors, and labels of one task.
 
+    Images and labels may also come as numpy arrays or lists: they become tensors, and integers of any width int64.
+
     Attributes
     ----------
     name : how results name it.
-    train_images, test_images : (N, C, H, W) uint8; or vectors, (N, d) float16 or float32 (float64 becomes float32).
-        Without a test set N is 0.
+    train_images, test_images : (N, C, H, W) uint8, with the same C, H and W; or vectors, (N, d) float16 or float32
+        (float64 becomes float32), with the same d. Without a test set, test_images has no rows.
     train_labels, test_labels : (N,) int64 in [0, K).
-    class_names : K names.
+    class_names : K different names, two at least.
     train_index : (N,) int64, the row of each training image in the whole training set; None becomes 0..N-1.
     full_size : images in the whole training set; None becomes N.
     statistics : mean and standard deviation per channel, two (C,), if known without looking at the pixels; else None.
@@ -68,8 +80,10 @@ class Dataset:
 
     Raises
     ------
-    InputError : images that are not uint8 (NaN is named as such), vectors with a column that is not finite, labels of
-        the wrong length or out of range, a class without a training sample.
+    InputError : images that are not uint8 (NaN is named as such), with channels last, or of different sizes in training
+        and test; vectors with a column that is not finite; labels of the wrong length or out of range; a class without
+        a training sample, a name of a class twice, less than two classes; rows of the whole training set that are twice
+        or outside it.
     """
 
     name: str
@@ -83,23 +97,31 @@ class Dataset:
     statistics: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __post_init__(self):
-        if self.train_index is None:
-            object.__setattr__(self, "train_index", torch.arange(len(self.train_images)))
-        if self.full_size is None:
-            object.__setattr__(self, "full_size", len(self.train_images))
+        self._set("class_names", tuple(map(str, self.class_names)))
+        check_class_names(self.class_names, self.name)
         for split in ("train", "test"):
-            images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
+            images = as_tensor(getattr(self, f"{split}_images"), f"{self.name} {split} images")
+            labels = as_integers(getattr(self, f"{split}_labels"), f"{self.name} {split} labels")
             if images.ndim == 2:
                 check_vectors(images, f"{self.name} {split}")
-                if images.dtype == torch.float64:
-                    object.__setattr__(self, f"{split}_images", images.float())
+                images = images.float() if images.dtype == torch.float64 else images
             else:
                 check_images(images, f"{self.name} {split}")
-            check_labels(labels, len(images), len(self.class_names), f"{self.name} {split}")
+            check_labels(labels, len(images), self.num_classes, f"{self.name} {split}")
+            self._set(f"{split}_images", images)
+            self._set(f"{split}_labels", labels)
         check_no_empty_class(self.train_labels, self.class_names, f"{self.name} train")
-        if self.train_index.shape != self.train_labels.shape:
-            shape = tuple(self.train_index.shape)
-            raise InputError(f"{self.name} train_index has shape {shape}, {len(self.train_labels)} images need as many")
+        train, test = (tuple(images.shape[1:]) for images in (self.train_images, self.test_images))
+        if train != test:
+            raise InputError(f"{self.name} test images are {test}, training images {train}; they must be the same")
+        n = len(self.train_images)
+        index = torch.arange(n) if self.train_index is None else self.train_index
+        self._set("train_index", as_integers(index, f"{self.name} train_index"))
+        self._set("full_size", n if self.full_size is None else self.full_size)
+        check_index(self.train_index, n, self.full_size, self.name)
+
+    def _set(self, name: str, value) -> None:
+        object.__setattr__(self, name, value)
 
     @property
     def num_classes(self) -> int:
@@ -169,35 +191,6 @@ def balanced_sample(labels: torch.Tensor, num_classes: int, n: int, generator: t
     """
     place = rank_in_class(torch.randperm(len(labels), generator=generator), labels, num_classes)
     return (place < -(-n // num_classes)).nonzero().flatten()
-
-
-def check_images(images: torch.Tensor, what: str) -> None:
-    """Raise an `InputError` unless `images` is an (N, C, H, W) uint8 tensor."""
-    if images.is_floating_point() and bool(torch.isnan(images).any()):
-        bad = int(torch.isnan(images).flatten(1).any(1).nonzero()[0])
-        raise InputError(f"{what} images hold NaN (first in image {bad})")
-    if images.dtype != torch.uint8 or images.ndim != 4:
-        raise InputError(f"{what} images must be uint8 of shape (N, C, H, W), not {images.dtype} {tuple(images.shape)}")
-
-
-def check_labels(labels: torch.Tensor, n: int, num_classes: int, what: str) -> None:
-    """Raise an `InputError` unless `labels` holds `n` integers in [0, num_classes)."""
-    if labels.shape != (n,):
-        raise InputError(f"{what} labels have shape {tuple(labels.shape)}, {n} images need ({n},)")
-    if labels.dtype != torch.int64:
-        raise InputError(f"{what} labels must be int64, not {labels.dtype}")
-    outside = (labels < 0) | (labels >= num_classes)
-    if bool(outside.any()):
-        at = int(outside.nonzero()[0])
-        raise InputError(f"{what} labels must lie in [0, {num_classes}): label {int(labels[at])} at index {at}")
-
-
-def check_no_empty_class(labels: torch.Tensor, class_names: tuple[str, ...], what: str) -> None:
-    """Raise an `InputError` that names the classes without a sample."""
-    counts = torch.bincount(labels, minlength=len(class_names))
-    empty = [class_names[c] for c in (counts == 0).nonzero().flatten().tolist()]
-    if empty:
-        raise InputError(f"{what} labels: no sample of class {', '.join(empty)}")
 
 
 def data_root(root: str | Path | None = None) -> Path:
@@ -283,6 +276,9 @@ def _read_npz(name: str, path: Path, class_names: tuple[str, ...]) -> Dataset:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in ("x_train", "y_train", "x_test", "y_test")}
+        for key in ("x_train", "x_test"):
+            if arrays[key].shape[1:] != CIFAR_SHAPE:
+                raise ValueError(f"{key} is {arrays[key].shape}, not (N, 32, 32, 3)")
         images = {s: torch.from_numpy(arrays[f"x_{s}"]).permute(0, 3, 1, 2).contiguous() for s in ("train", "test")}
         labels = {s: torch.from_numpy(arrays[f"y_{s}"].astype(np.int64)) for s in ("train", "test")}
     except Exception as error:

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from nlcore.basics.errors import InputError, choose
-from nlcore.data.datasets import Dataset, check_labels
+from nlcore.data.checks import check_labels
+from nlcore.data.datasets import Dataset
 from nlcore.noise.label_files import HUMAN_LABELS, LabelFile, read_label_file
 from nlcore.noise.labels import NO_CLASS, NoisyLabels
 

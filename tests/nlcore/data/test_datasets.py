@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from nlcore import Dataset, InputError, load_dataset
-from nlcore.data.datasets import CIFAR100_SUPERCLASS, balanced_sample, check_labels, rank_in_class
+from nlcore.data.checks import check_labels
+from nlcore.data.datasets import CIFAR100_SUPERCLASS, balanced_sample, rank_in_class
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +210,55 @@ def test_an_own_dataset_is_checked_too():
     images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
     with pytest.raises(InputError, match="no sample of class dog"):
         Dataset("own", images, torch.zeros(4, dtype=torch.int64), images[:1], torch.tensor([1]), ("cat", "dog"))
+
+
+def made(**changes) -> Dataset:
+    """Four training and two test images of a cat and a dog."""
+    images = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
+    values = {"train_images": images, "train_labels": torch.tensor([0, 1, 0, 1]), "class_names": ("cat", "dog")}
+    values |= {"test_images": images[:2], "test_labels": torch.tensor([0, 1])}
+    return Dataset("own", **values | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train_images": torch.zeros(4, 8, 8, 1, dtype=torch.uint8)}, r"own train images .*channels last"),
+        ({"test_images": torch.zeros(2, 8, 8, 3, dtype=torch.uint8)}, r"own test images .*channels last"),
+        ({"train_images": torch.zeros(4, 32, 32, 4, dtype=torch.uint8)}, r"permute\(0, 3, 1, 2\)"),
+        ({"test_images": torch.zeros(2, 1, 8, 9, dtype=torch.uint8)}, r"test images are \(1, 8, 9\), .*\(1, 8, 8\)"),
+        ({"test_images": torch.zeros(2, 3, 8, 8, dtype=torch.uint8)}, r"test images are \(3, 8, 8\)"),
+        ({"train_index": torch.tensor([0, 1, 1, 2])}, "different rows of 0 to 3"),
+        ({"train_index": torch.tensor([-1, 1, 2, 3])}, "different rows of 0 to 3"),
+        ({"train_index": torch.tensor([4, 5, 6, 7])}, "different rows of 0 to 3.*full_size"),
+        ({"class_names": ("cat", "cat")}, "two classes called 'cat'"),
+        ({"class_names": ("cat",), "train_labels": [0] * 4, "test_labels": [0, 0]}, "own has 1 class"),
+        ({"train_labels": np.array([0.0, 1.0, 0.0, 1.0])}, "int64"),
+        ({"train_labels": ["cat", "dog", "cat", "dog"]}, "must be an array of numbers"),
+        (
+            {"train_images": [np.zeros((1, 8, 8), np.uint8), np.zeros((1, 9, 9), np.uint8)]},
+            "must be an array of numbers",
+        ),
+    ],
+)
+def test_what_no_training_could_use_is_refused_in_one_line(changes, words):
+    with pytest.raises(InputError, match=words) as error:
+        made(**changes)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+def test_arrays_and_lists_become_tensors(dtype):
+    images, labels = np.arange(4 * 64, dtype=np.uint8).reshape(4, 1, 8, 8), np.array([0, 1, 0, 1], dtype)
+    dataset = made(train_images=images, train_labels=labels, test_images=list(images[:2]), test_labels=[0, 1])
+    assert dataset.train_images.tolist() == images.tolist() and dataset.test_images.shape == (2, 1, 8, 8)
+    assert dataset.train_labels.dtype == dataset.test_labels.dtype == dataset.train_index.dtype == torch.int64
+    assert made(class_names=["cat", "dog"]).class_names == ("cat", "dog")
+
+
+def test_a_cache_file_with_channels_first_is_refused(tmp_path):
+    write_cache(tmp_path, x_train=made_arrays()["x_train"].transpose(0, 3, 1, 2))
+    assert "x_train is (40, 3, 32, 32), not (N, 32, 32, 3)" in load_error(tmp_path)
 
 
 def test_a_subset_knows_its_rows_in_the_whole_training_set_also_a_subset_of_a_subset(digits):

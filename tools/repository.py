@@ -63,7 +63,7 @@ def main(new: str | None) -> None:
         raise click.ClickException(f"not the address of a GitHub repository: {new}")
     if new is not None:
         write_config(ROOT / "_config.yml", new.removesuffix(".git"))
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    for path in sorted((ROOT / "notebooks").glob("[!.]*.ipynb")):
         write_setup_cell(path, address(ROOT))
 
 

@@ -120,7 +120,7 @@ def code_version() -> str:
     """
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted(package.rglob("[!.]*.py")):
         name = path.relative_to(package).as_posix()
         if not name.startswith(WITHOUT_NUMBERS):
             digest.update(name.encode() + b"\0" + path.read_bytes())

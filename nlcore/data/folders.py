@@ -36,8 +36,8 @@ def load_folder_dataset(name: str, root: Path, image_size: int | None = None) ->
     """Load a dataset of image files; decode it first if `root` has no decoded copy, `<name>_<image_size>px`, yet.
 
     A decoded copy is used as it is: the image files are not needed any more, and it may be taken to another machine.
-    In decoding, an image's shorter side is resized to `image_size` pixels (None = the usual size of the dataset) and
-    its centre square is kept.
+    In decoding, an image is turned upright, what is transparent becomes white, its shorter side is resized to
+    `image_size` pixels (None = the usual size of the dataset) and its centre square is kept.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def _decode_image(path: str, size: int) -> tuple[bytes, list[int]]:
     # A broken image shows itself in many ways, depending on its format: one line for all.
     try:
         with Image.open(path) as file:
-            image = file.convert("RGB")
+            image = _as_seen(file)
     except Exception as error:
         raise InputError(f"image {path} is missing or broken ({first_line(error)})") from error
     short = min(image.size)
@@ -140,6 +140,24 @@ def _decode_image(path: str, size: int) -> tuple[bytes, list[int]]:
     left, top = (width - size) // 2, (height - size) // 2
     image = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
     return np.asarray(image).transpose(2, 0, 1).tobytes(), image.histogram()
+
+
+def _as_seen(image):
+    """A PIL image in RGB as a viewer shows it to whoever labels it: upright, and on white where it is transparent."""
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits a pixel, which PIL cuts off at 255
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ValueError("more than 16 bits a pixel; save it with 8 bits a pixel")
+        image = Image.fromarray((grey / 257).round().astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("floating-point pixels have no known range; save it with 8 bits a pixel")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
 
 
 def _channel_statistics(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -139,8 +139,8 @@ def _rows(path: Path, layout: str, separator: str | None = None, header: int = 0
 
 
 def _files(folder: Path) -> list[str]:
-    """Image files in a folder, sorted by name."""
-    return sorted(str(path) for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    """Image files in a folder, sorted by name; hidden ones, such as macOS's `._cat.jpg`, are none."""
+    return sorted(str(path) for path in folder.glob("[!.]*") if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _numbers(labels) -> dict[str, int]:

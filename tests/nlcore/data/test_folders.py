@@ -486,6 +486,67 @@ def test_a_key_without_a_label_is_named_with_its_line(lists, tmp_path):
     assert f"{keys}, line 2" in message and "images/9/99/9.jpg has no label" in message and str(labels) in message
 
 
+def test_hidden_files_are_no_images(tmp_path):
+    source = write_animal10n(tmp_path)
+    for place in ("training/._4_504.jpg", "testing/._2_a.jpg", "testing/.trash.png"):
+        write_lines(source / place, "made by macOS")
+    assert len(load_folder_dataset("animal10n", tmp_path, 8).train_labels) == 11
+
+
+def ramp(dtype: str, top: int) -> np.ndarray:
+    """Grey values from 0 to `top` in equal steps, 8 x 8."""
+    return np.linspace(0, top, 64).round().astype(dtype).reshape(8, 8)
+
+
+def half_transparent(mode: str) -> Image.Image:
+    """Black above, a transparent black below."""
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[:4, :, 3] = 255
+    image = Image.fromarray(pixels)
+    return image.quantize(4) if mode == "P" else image.convert(mode)
+
+
+GREY = torch.from_numpy(ramp("float64", 255).round()).expand(3, 8, 8)
+ON_WHITE = torch.tensor([0.0] * 4 + [255.0] * 4)[:, None].expand(3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "seen"),
+    [
+        (Image.fromarray(ramp("uint16", 65535)), "PNG", GREY),  # I;16
+        (Image.fromarray(ramp("int32", 65535)), "TIFF", GREY),  # I
+        (Image.fromarray(ramp("uint8", 255)), "PNG", GREY),  # L
+        (Image.fromarray(ramp("uint8", 255)).quantize(64), "PNG", GREY),  # P
+        (Image.fromarray(ramp("uint8", 255)).convert("RGB").convert("CMYK"), "TIFF", GREY),
+        (Image.fromarray(ramp("uint8", 255) > 127), "PNG", (GREY > 127) * 255.0),  # 1
+        (half_transparent("RGBA"), "PNG", ON_WHITE),
+        (half_transparent("LA"), "PNG", ON_WHITE),
+        (half_transparent("P"), "PNG", ON_WHITE),
+    ],
+    ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
+)
+def test_an_image_of_any_mode_is_decoded_as_it_is_seen(tmp_path, image, kind, seen):
+    path = write_animal10n(tmp_path) / "training" / "0_500.jpg"
+    image.save(path, format=kind)
+    assert (load_folder_dataset("animal10n", tmp_path, 8).train_images[0] - seen).abs().max() <= 2
+
+
+def test_an_image_is_turned_as_its_camera_was_held(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turn by 180 degrees
+    image = Image.fromarray(ramp("uint8", 255)[::-1, ::-1].copy())
+    image.save(write_animal10n(tmp_path) / "training" / "0_500.jpg", format="PNG", exif=exif)
+    assert torch.equal(load_folder_dataset("animal10n", tmp_path, 8).train_images[0].double(), GREY)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_pixels_of_unknown_range_are_refused_by_name(tmp_path, dtype):
+    path = write_animal10n(tmp_path) / "training" / "0_500.jpg"
+    Image.fromarray(ramp(dtype, 100_000)).save(path, format="TIFF")
+    message = load_error("animal10n", tmp_path)
+    assert str(path) in message and "save it with 8 bits a pixel" in message
+
+
 @pytest.mark.parametrize("place", ["training/4_504.jpg", "testing/2_a.jpg"])
 def test_a_broken_image_is_named(place, tmp_path):
     path = write_animal10n(tmp_path) / place

@@ -97,5 +97,6 @@ def test_rows_come_in_the_order_of_the_ledger(tmp_path):
     }
     for name, paper in papers.items():
         (tmp_path / f"{name}.json").write_text(json.dumps({"id": name, "paper": paper}))
+    (tmp_path / "._W1.json").write_bytes(b"\0 made by macOS")
     assert list(read_ledger(tmp_path)) == ["T9", "T10", "W1", "A2", "A10", "Q1", "W4"]
     assert read_ledger(tmp_path / "nowhere") == {}

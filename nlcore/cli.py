@@ -10,7 +10,7 @@ import typer
 
 from nlcore.basics import VERSION
 from nlcore.basics.errors import DivergenceError, InputError, Paused, choose, first_line
-from nlcore.basics.files import save_file
+from nlcore.basics.files import save_file, suffix_of, user_path
 from nlcore.basics.progress import steps
 from nlcore.data.datasets import DATASETS, Dataset, load_dataset
 from nlcore.data.own import PREFIX
@@ -18,7 +18,7 @@ from nlcore.methods import METHODS
 from nlcore.noise.corrupt import NOISE_NAMES
 from nlcore.noise.labels import NoisyLabels
 from nlcore.results.grids import read_grid
-from nlcore.results.published import comparison, read_published, write_table
+from nlcore.results.published import TABLE_SUFFIXES, comparison, read_published, write_table
 from nlcore.results.sweep import Outcome, run_all
 from nlcore.training import distributed
 from nlcore.training.clean_model import corrupt
@@ -118,7 +118,7 @@ def train_command(
         epochs=epochs,
         warmup_epochs=warmup_epochs,
     )
-    config = with_overrides(config, _pairs(set_)).resolved()
+    config, out = with_overrides(config, _pairs(set_)).resolved(), user_path(out)
     data = load_dataset(dataset, **config.data_options)
     check_output_folder(out, config)
     if is_current(stored := stored_result(out / "result.json", config)):
@@ -183,13 +183,16 @@ def table_command(
     out: Annotated[Path | None, typer.Option(help="Write the table here: .csv, or .md for Markdown.")] = None,
 ) -> None:
     """Our results beside published ones: mean and deviation over seeds, number of seeds, evidence, device."""
+    if out is not None:
+        out = user_path(out)
+        suffix_of(out, *TABLE_SUFFIXES)
     table = comparison(results, None if published is None else read_published(published))
     print(write_table(table, out))
 
 
 @app.command("noise")
 def noise_command(
-    out: Annotated[Path, typer.Option("--out", help="File to write: .npz (everything that is known), else CSV.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write: .npz (everything that is known) or .csv.")],
     dataset: DatasetName = "digits",
     label_column: LabelColumn = None,
     noise: NoiseName = "symmetric",
@@ -199,12 +202,14 @@ def noise_command(
     noise_option: NoiseOptions = None,
 ) -> None:
     """Write noisy training labels into a file and say how many are wrong; `--noise file:OUT` reads it again."""
+    out = user_path(out)
+    suffix = suffix_of(out, ".npz", ".csv")
     if out.exists():
         raise InputError(f"{out} exists already; choose another file")
     data = load_dataset(dataset, **_data_options(None, label_column, None, None, None))
     data = data if subset is None else data.subset(subset)
     noisy = corrupt(data, noise, rate, seed, **_pairs(noise_option))
-    if out.suffix == ".npz":
+    if suffix == ".npz":
         noisy.save(out)
     else:
         _write_csv(out, noisy.shown(data), noisy)

@@ -251,7 +251,7 @@ def main(
             raise click.ClickException(f"profiles.yml names {name}, but there is no notebooks/{name}.ipynb")
         refuse_unknown_parameters(notebooks[name], parameters[name])
 
-    folder = (output_dir or ROOT / "_build" / "executed" / "notebooks").resolve()
+    folder = (output_dir or ROOT / "_build" / "executed" / "notebooks").expanduser().resolve()
     tasks = {
         name: Task(notebooks[name], folder / f"{name}.ipynb", profile, parameters[name], entries[name].get("cores", 1))
         for name in names

@@ -64,6 +64,7 @@ def main(
     """Print and store the tables."""
     data = load_dataset("cifar10")
     here = {"environment": environment(data.train_images.device), "images": len(data.train_labels), "rate": rate}
+    out = out.expanduser()
     out.mkdir(parents=True, exist_ok=True)
 
     def store(name: str, values: dict) -> None:

@@ -64,7 +64,7 @@ def memory(megabytes: float | None) -> str:
 @click.option("--executed", type=click.Path(path_type=Path), help="Default: _build/executed/notebooks.")
 def main(store: bool, executed: Path | None) -> None:
     """List time, memory, profile and device of the executed notebooks."""
-    folder = executed or ROOT / "_build" / "executed" / "notebooks"
+    folder = (executed or ROOT / "_build" / "executed" / "notebooks").expanduser()
     found = {copy.stem: run_record(copy) for copy in sorted(folder.glob("[!.]*.ipynb"))}
     records = {name: record for name, record in found.items() if record}
     for name, record in records.items():

@@ -4,9 +4,24 @@ import os
 import tempfile
 from pathlib import Path
 
-from nlcore.basics.errors import InputError
+from nlcore.basics.errors import InputError, first_line
 
 KEPT_EPOCHS = "NLCORE_KEPT_EPOCHS"  # the environment variable that names the folder, see `nlcore.training.kept`
+
+
+def user_path(path: str | Path) -> Path:
+    """A path as a user writes it: `~` is the home folder. A shell leaves it alone in `--out=~/x`, Python everywhere."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path} is no path ({first_line(error)})") from error
+
+
+def suffix_of(path: Path, *suffixes: str) -> str:
+    """Which of the suffixes a file to be written has, in any case; an `InputError` names them if it has none."""
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"cannot write {path}: its name must end in {' or '.join(suffixes)}")
+    return path.suffix.lower()
 
 
 def save_file(path: Path, content: str | bytes) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from nlcore.basics.errors import InputError, choose, first_line
+from nlcore.basics.files import user_path
 from nlcore.data.checks import (
     as_integers,
     as_tensor,
@@ -195,7 +196,7 @@ def balanced_sample(labels: torch.Tensor, num_classes: int, n: int, generator: t
 
 def data_root(root: str | Path | None = None) -> Path:
     """The folder that data is read from and kept in: `root`, else `$NLCORE_DATA`, else `~/.cache/nlcore`."""
-    return Path(root or os.environ.get("NLCORE_DATA") or Path.home() / ".cache" / "nlcore")
+    return user_path(root or os.environ.get("NLCORE_DATA") or "~/.cache/nlcore")
 
 
 def load_dataset(

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from nlcore.basics.errors import InputError, choose, first_line
+from nlcore.basics.files import user_path
 from nlcore.basics.progress import beat, steps
 from nlcore.data.layouts import FOLDER_DATASETS, Listing
 
@@ -49,7 +50,7 @@ def load_folder_dataset(name: str, root: Path, image_size: int | None = None) ->
     size = dataset.image_size if image_size is None else image_size
     if size < 1:
         raise InputError(f"image size must be at least 1 pixel, not {size}")
-    root = Path(root)
+    root = user_path(root)
     folder = root / f"{name}_{size}px"
     if not folder.exists():
         source = next((root / f for f in dataset.folders if (root / f).is_dir()), None)

@@ -1,5 +1,6 @@
 """From the name of a noise to noisy labels: `corrupt` finds the model or the file, and says what came of it."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -69,6 +70,20 @@ def corrupt(
         the images, a label file that is missing, damaged, of another length or order, or more than labels; an opinion
         that is missing or of other images.
     """
+    noisy = _made(dataset, kind, rate, seed, opinion, options)
+    index = dataset.train_index if noisy.rows is None else dataset.train_index[noisy.rows]
+    return replace(noisy, index=index)
+
+
+def _made(
+    dataset: Dataset,
+    kind: str,
+    rate: float | None,
+    seed: int,
+    opinion: CleanPredictions | None,
+    options: dict[str, Any],
+) -> NoisyLabels:
+    """What `corrupt` returns, before it knows its rows in the whole training set."""
     kind, argument = split_kind(kind)
     options = _checked(kind, options)
     name = f"{dataset.name}[{len(dataset.train_labels)}]"
@@ -81,7 +96,7 @@ def corrupt(
         return from_file(dataset, find_label_file(HUMAN_FILES[dataset.name]), {"key": key}, f"human:{argument}", name)
     if kind == "file":
         path = find_label_file(argument)
-        if path.suffix == ".npz" and is_saved(path):
+        if path.suffix.lower() == ".npz" and is_saved(path):
             return saved(dataset, path)
         return from_file(dataset, path, options, "file", name)
     _check_rate(rate)

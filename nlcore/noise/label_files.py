@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from nlcore.basics.errors import InputError
+from nlcore.basics.files import user_path
 from nlcore.data.datasets import data_root
 from nlcore.noise.label_formats import Contents, read_contents
 
@@ -116,7 +117,7 @@ def find_label_file(name: str, root: str | Path | None = None) -> Path:
     ------
     InputError : no such file; the message says where it was looked for.
     """
-    here = Path(name).expanduser()
+    here = user_path(name)
     root = data_root(root)
     folders = ["", "labels"]
     if here.name == name:

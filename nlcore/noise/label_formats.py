@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 
 from nlcore.basics.errors import InputError, first_line
+from nlcore.basics.files import user_path
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def read_contents(path: str | Path, class_names: tuple[str, ...] = ()) -> Conten
     ------
     InputError : a file that is missing, empty, damaged, of another format, or that would call a function.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from nlcore.basics.errors import InputError, first_line
-from nlcore.basics.files import save_file
+from nlcore.basics.files import save_file, user_path
 from nlcore.data.datasets import Dataset
 
 NO_CLASS = -1  # the true label of an image that shows none of the classes
@@ -34,6 +34,7 @@ class NoisyLabels:
     rows : (N,) int64, the training images that these labels are for; None = all of them, in order.
     outside_rows, outside_images : (M,) int64 and (M, C, H, W) uint8, the samples whose images open-set noise replaces,
         and what it puts there; else None.
+    index : (N,) int64, the row of each sample in the whole training set; None where nobody said.
     """
 
     given_labels: torch.Tensor
@@ -45,6 +46,7 @@ class NoisyLabels:
     rows: torch.Tensor | None = None
     outside_rows: torch.Tensor | None = None
     outside_images: torch.Tensor | None = None
+    index: torch.Tensor | None = None
 
     @classmethod
     def measured(
@@ -62,6 +64,25 @@ class NoisyLabels:
         if self.outside_rows is not None:
             flagged[self.outside_rows] = True
         return flagged
+
+    def at(self, samples: torch.Tensor) -> "NoisyLabels":
+        """The labels of some samples (n,) int64 only, in that order, as labels for all images of a smaller set.
+
+        Rate and transition matrix are counted again.
+        """
+        per_sample = ("given_labels", "true_labels", "flip_prob", "index")
+        held = {name: getattr(self, name) for name in per_sample}
+        kept = {name: value[samples] for name, value in held.items() if value is not None} | {"rows": None}
+        if self.outside_rows is not None:
+            place = torch.full((len(self.given_labels),), -1)
+            place[samples] = torch.arange(len(samples))
+            stay = place[self.outside_rows] >= 0
+            kept |= {"outside_rows": place[self.outside_rows][stay], "outside_images": self.outside_images[stay]}
+        noisy = replace(self, **kept)
+        if noisy.true_labels is None:
+            return noisy
+        counted = self.measured(noisy.given_labels, noisy.true_labels, len(self.transition_matrix), self.identity)
+        return replace(noisy, transition_matrix=counted.transition_matrix, rate=counted.rate)
 
     def shown(self, dataset: Dataset) -> Dataset:
         """The dataset as the learner meets it: without images that have no label, and with the foreign ones put in.
@@ -83,7 +104,7 @@ class NoisyLabels:
         ------
         InputError : a path that cannot be written.
         """
-        path = Path(path)
+        path = user_path(path)
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         content = io.BytesIO()
         np.savez_compressed(content, **{name: np.asarray(value) for name, value in values.items() if value is not None})
@@ -97,7 +118,7 @@ class NoisyLabels:
         ------
         InputError : a file that is missing, damaged or not of `save`.
         """
-        names = {field.name for field in fields(cls)}
+        path, names = user_path(path), {field.name for field in fields(cls)}
         # A damaged archive shows itself in many ways: one line for all.
         try:
             with np.load(path, allow_pickle=False) as archive:

@@ -59,16 +59,37 @@ def _check_classes(labels: torch.Tensor, dataset: Dataset, path: Path) -> None:
 
 
 def saved(dataset: Dataset, path: Path) -> NoisyLabels:
-    """Labels that `NoisyLabels.save` wrote, with all that they know, checked against the dataset."""
+    """Labels that `NoisyLabels.save` wrote, with all that they know, for all or a part of the images."""
     noisy = NoisyLabels.load(path)
     size, images = len(noisy.given_labels), len(dataset.train_labels)
-    fits = size == images if noisy.rows is None else size == len(noisy.rows) and bool((noisy.rows < images).all())
-    if not fits:
-        raise InputError(f"{path} has {size} labels, {dataset.name} has {images} training images")
     _check_classes(noisy.given_labels, dataset, path)
+    place = torch.full((dataset.full_size,), -1)
+    index = _rows_of_saved(noisy, dataset)
+    if index is not None and len(index) == size and bool(((index >= 0) & (index < dataset.full_size)).all()):
+        place[index] = torch.arange(size)
+    samples = place[dataset.train_index]
+    rows = None if noisy.rows is None else (samples >= 0).nonzero().flatten()  # some images may have no label
+    samples = samples if rows is None else samples[rows]
+    if not len(samples) or bool((samples < 0).any()):
+        raise InputError(f"{path} has {size} labels, {dataset.name} has {images} training images")
+    words = f"{noisy.identity}, saved as {path.name}"
+    if not torch.equal(samples, torch.arange(size)):
+        noisy, words = noisy.at(samples), f"{words}, {len(samples)} of {size}"
     if noisy.true_labels is not None:
-        _check_order(noisy.true_labels, dataset, noisy.rows, path)
-    return replace(noisy, identity=f"{noisy.identity}, saved as {path.name}")
+        _check_order(noisy.true_labels, dataset, rows, path)
+    return replace(noisy, identity=words, rows=rows)
+
+
+def _rows_of_saved(noisy: NoisyLabels, dataset: Dataset) -> torch.Tensor | None:
+    """The row of each label in the whole training set (N,); None if it cannot be known."""
+    if noisy.index is not None:
+        return noisy.index
+    # Files of before labels knew their rows.
+    if noisy.rows is not None and bool((noisy.rows < len(dataset.train_index)).all()):
+        return dataset.train_index[noisy.rows]
+    if noisy.rows is None and len(noisy.given_labels) == dataset.full_size:
+        return torch.arange(dataset.full_size)
+    return dataset.train_index if noisy.rows is None else None
 
 
 def _check_order(true: torch.Tensor, dataset: Dataset, rows: torch.Tensor | None, path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from nlcore.basics.errors import InputError, first_line
+from nlcore.basics.files import user_path
 from nlcore.results.cells import by_name, parse_noise
 from nlcore.training.config import TrainConfig, with_overrides
 
@@ -29,7 +30,7 @@ def read_grid(path: str | Path) -> dict[str, TrainConfig]:
         block.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.safe_load(user_path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

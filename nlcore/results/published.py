@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from nlcore.basics.errors import InputError, first_line
-from nlcore.basics.files import save_file
+from nlcore.basics.files import save_file, suffix_of, user_path
 from nlcore.methods import METHODS
 from nlcore.results.tables import read_results
 from nlcore.training.config import WITHOUT_RATE
@@ -18,6 +18,7 @@ OURS = [*SETTING, "method", "preset", "networks", "network", "images", "epochs",
 COLUMNS = [*SETTING, "source", "method", "preset", "networks", "network", "images", "epochs", *STATISTICS, "n"]
 COLUMNS += ["device", "evidence"]
 NOT_AVAILABLE = "not available"
+TABLE_SUFFIXES = (".csv", ".md")
 
 
 def read_published(path: str | Path) -> pd.DataFrame:
@@ -28,7 +29,7 @@ def read_published(path: str | Path) -> pd.DataFrame:
     InputError : a file that cannot be read, or without one of the columns.
     """
     try:
-        frame = pd.read_csv(path, dtype={"networks": "Int64"})
+        frame = pd.read_csv(user_path(path), dtype={"networks": "Int64"})
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {first_line(error)}") from error
     if missing := [name for name in PUBLISHED_COLUMNS if name not in frame]:
@@ -58,11 +59,12 @@ def comparison(folder: str | Path, published: pd.DataFrame | None = None) -> pd.
 
 
 def write_table(table: pd.DataFrame, path: Path | None = None) -> str:
-    """The table as Markdown; with a path it is also written there, as CSV if the name ends so."""
+    """The table as Markdown; with a path that ends in `.csv` or `.md` it is also written there, as that."""
     lines = [table.columns.tolist(), ["---"] * table.shape[1], *table.astype(str).values.tolist()]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     if path is not None:
-        save_file(path, table.to_csv(index=False) if path.suffix == ".csv" else text + "\n")
+        suffix = suffix_of(path, *TABLE_SUFFIXES)
+        save_file(path, table.to_csv(index=False) if suffix == ".csv" else text + "\n")
     return text
 
 

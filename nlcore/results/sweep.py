@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from nlcore.basics.cores import at_most_cores, cores
 from nlcore.basics.errors import InputError, Paused, first_line
-from nlcore.basics.files import save_file
+from nlcore.basics.files import save_file, user_path
 from nlcore.basics.machine import code_version
 from nlcore.basics.progress import Board
 from nlcore.results.cells import by_name, cell_name
@@ -40,7 +40,7 @@ UNFINISHED = ".unfinished"  # checkpoints and locks of the cells that are runnin
 
 def is_stored(config: TrainConfig, folder: str | Path, any_code: bool = False) -> bool:
     """Whether the folder holds the result of this configuration, made by the code as it is now or by `any_code`."""
-    values = stored_result(Path(folder) / f"{cell_name(config)}.json", config)
+    values = stored_result(user_path(folder) / f"{cell_name(config)}.json", config)
     return values is not None and (any_code or is_current(values))
 
 
@@ -65,7 +65,7 @@ def run_cell(
     ------
     Paused : the deadline came first.
     """
-    folder, name = Path(folder), cell_name(config)
+    folder, name = user_path(folder), cell_name(config)
     path, unfinished = folder / f"{name}.json", folder / UNFINISHED
     if is_stored(config, folder, any_code):
         return "kept"
@@ -118,7 +118,7 @@ def run_grid(configs: Iterable[TrainConfig], folder: str | Path, workers: int = 
     InputError, RuntimeError : cells that failed, by name and with the reason of each; all others have run and are kept.
         It is an InputError if each of them is.
     """
-    cells = by_name(configs)
+    cells, folder = by_name(configs), user_path(folder)
     failed = [outcome for outcome in run_all(cells, folder, workers) if outcome.error]
     if failed:
         kind = InputError if all(isinstance(outcome.error, InputError) for outcome in failed) else RuntimeError

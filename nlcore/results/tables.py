@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nlcore.basics.errors import InputError
+from nlcore.basics.files import user_path
 from nlcore.training.result import STATISTICS
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,8 @@ def read_results(folder: str | Path) -> pd.DataFrame:
     were trained on), epochs, holdout, best, last, last10, fair, wall_seconds, peak_memory_mb, device, code, path. A
     file that is not a result is logged, by name, and left out.
     """
-    rows = []
-    for path in sorted(Path(folder).rglob("*.json")):
+    rows, folder = [], user_path(folder)
+    for path in sorted(folder.rglob("*.json")):
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
         try:

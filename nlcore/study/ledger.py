@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nlcore.basics.files import user_path
+
 FEWEST = 3  # seeds that can confirm anything
 VERDICTS = ("reproduced", "partly", "not", "not available", "open")
 
@@ -86,6 +88,6 @@ def verdict(row: dict[str, Any], level: float = 0.95) -> str:
 
 def read_ledger(folder: str | Path) -> dict[str, dict[str, Any]]:
     """Every stored row by its id, TSSD's before Anchor Hallucination's; claims, then questions, then warnings."""
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in Path(folder).glob("[!.]*.json")]
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in user_path(folder).glob("[!.]*.json")]
     rows.sort(key=lambda row: (row["paper"] != "tssd", "TAQW".index(row["id"][0]), int(row["id"][1:])))
     return {row["id"]: row for row in rows}

@@ -20,7 +20,7 @@ import torch
 from filelock import FileLock
 
 from nlcore.basics.errors import InputError
-from nlcore.basics.files import KEPT_EPOCHS, write_atomically
+from nlcore.basics.files import KEPT_EPOCHS, user_path, write_atomically
 from nlcore.basics.machine import code_version
 from nlcore.basics.progress import beat
 from nlcore.data.datasets import Dataset
@@ -80,12 +80,13 @@ def _folder() -> Path | None:
     name = os.environ.get(KEPT_EPOCHS)
     if not name:
         return None
+    folder = user_path(name)
     try:
-        Path(name).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        log.warning("epochs are not kept: cannot write into %s (%s)", name, error.strerror)
+        log.warning("epochs are not kept: cannot write into %s (%s)", folder, error.strerror)
         return None
-    return Path(name)
+    return folder
 
 
 def _name(state: State, number: int, data: str) -> str:

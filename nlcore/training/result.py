@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nlcore.basics.errors import InputError
-from nlcore.basics.files import save_file
+from nlcore.basics.files import save_file, user_path
 from nlcore.basics.machine import code_version, environment, peak_memory_mb
 from nlcore.noise.labels import NoisyLabels
 from nlcore.training.config import TrainConfig
@@ -115,7 +115,7 @@ class Result:
 
     def save(self, folder: str | Path) -> None:
         """Write `samples.csv` and, last, `result.json` into a folder; each appears whole or not at all."""
-        folder = Path(folder)
+        folder = user_path(folder)
         check_output_folder(folder, self.config)
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
@@ -137,7 +137,7 @@ def check_output_folder(folder: str | Path, config: TrainConfig) -> None:
     ------
     InputError : it cannot be written, or it already holds the result of another configuration.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     try:
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=nearest):

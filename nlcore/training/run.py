@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nlcore.basics.errors import Paused
+from nlcore.basics.files import user_path
 from nlcore.basics.machine import cpu_threads, reset_peak_memory
 from nlcore.data.datasets import Dataset, load_dataset
 from nlcore.noise.labels import NoisyLabels
@@ -48,6 +49,7 @@ def train(
     """
     started = time.perf_counter()
     config = config.resolved(dataset)
+    folder = None if folder is None else user_path(folder)
     with distributed.joined(), cpu_threads(config.threads), sigterm_asked(folder is not None) as asked:
         dataset, noisy = prepare(config, dataset)
         state = start(config, dataset, noisy)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
@@ -149,6 +150,33 @@ def test_labels_that_were_written_can_be_trained_on(tmp_path, monkeypatch, capsy
         with open(out / "samples.csv", newline="") as file:
             index = [int(row["index"]) for row in csv.DictReader(file)]
         assert len(index) == 300 and max(index) > 300  # rows of the whole training set
+
+
+@pytest.mark.parametrize("name", ["labels.npy", "labels.pt", "labels.txt", "labels"])
+def test_labels_are_written_in_no_format_that_would_be_refused(tmp_path, refusal, monkeypatch, name):
+    monkeypatch.setattr(cli, "load_dataset", lambda *_: pytest.fail("worked before it refused"))
+    assert "must end in .npz or .csv" in refusal("noise", "--out", tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_is_written_in_no_format_but_its_own(tmp_path, refusal):
+    assert "must end in .csv or .md" in refusal("table", tmp_path, "--out", tmp_path / "table.tex")
+
+
+def test_a_suffix_may_be_in_capitals(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["nlcore", "noise", "--subset", "50", "--out", str(tmp_path / "a.NPZ")])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert zipfile.is_zipfile(tmp_path / "a.NPZ")
+
+
+def test_the_home_folder_is_not_made_again_as_a_folder_called_tilde(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "argv", ["nlcore", "noise", "--subset", "50", "--out", "~/labels.csv"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert (tmp_path / "home" / "labels.csv").exists() and not (tmp_path / "~").exists()
 
 
 def test_noise_never_overwrites_a_file(tmp_path, refusal):

@@ -173,9 +173,9 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
 @click.option("--executed", type=click.Path(path_type=Path), help="folder of the executed notebooks")
 @click.option("--output", type=click.Path(path_type=Path), help=f"default: _build/{NAME}.zip")
 def main(executed: Path | None, output: Path | None) -> None:
-    output = output or ROOT / "_build" / f"{NAME}.zip"
+    output = output.expanduser() if output else ROOT / "_build" / f"{NAME}.zip"
     try:
-        files = kit(ROOT, executed or ROOT / "_build" / "executed" / "notebooks")
+        files = kit(ROOT, executed.expanduser() if executed else ROOT / "_build" / "executed" / "notebooks")
     except (KeyError, ValueError) as error:
         raise click.ClickException(f"a chapter refers to something that does not exist: {error}") from None
     if named := machine_paths(files, ROOT):

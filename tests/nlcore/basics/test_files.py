@@ -1,8 +1,10 @@
 import os
+from pathlib import Path
 
 import pytest
 
-from nlcore.basics.files import write_atomically
+from nlcore.basics.errors import InputError
+from nlcore.basics.files import suffix_of, user_path, write_atomically
 
 
 def test_a_failing_write_leaves_no_file(tmp_path, monkeypatch):
@@ -29,3 +31,16 @@ def test_text_and_bytes_are_written_as_they_are_and_readable_by_all(tmp_path):
     write_atomically(tmp_path / "bytes", b"\x00\r\n")
     assert (tmp_path / "text").read_bytes() == "naïve\n".encode() and (tmp_path / "bytes").read_bytes() == b"\x00\r\n"
     assert (tmp_path / "text").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_path("~/a") == tmp_path / "a" and user_path(Path("b/~")) == Path("b/~")
+    with pytest.raises(InputError, match="~nobody-at-all/a is no path"):
+        user_path("~nobody-at-all/a")
+
+
+def test_a_suffix_is_known_in_any_case_and_another_one_is_refused():
+    assert suffix_of(Path("a.CSV"), ".npz", ".csv") == ".csv"
+    with pytest.raises(InputError, match=r"cannot write a\.txt: its name must end in \.npz or \.csv"):
+        suffix_of(Path("a.txt"), ".npz", ".csv")

@@ -74,6 +74,13 @@ def test_the_default_root_is_the_environment_variable(tmp_path, monkeypatch):
     assert len(load_dataset("cifar10").train_labels) == 40
 
 
+def test_a_tilde_in_a_root_is_the_home_folder(tmp_path, monkeypatch):
+    write_cache(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NLCORE_DATA", "~")
+    assert len(load_dataset("cifar10").train_labels) == len(load_dataset("cifar10", "~").train_labels) == 40
+
+
 def test_a_truncated_cache_file_is_named_as_damaged(tmp_path):
     path = write_cache(tmp_path)
     path.write_bytes(path.read_bytes()[:1000])

@@ -1,5 +1,6 @@
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -433,6 +434,48 @@ def test_saved_labels_are_a_label_file_too_and_keep_all_that_they_know(tens, mak
         assert torch.equal(again.shown(tens).train_images, noisy.shown(tens).train_images)
         assert (again.flip_prob is None) == (noisy.flip_prob is None)
         assert noisy.identity in again.identity and str(tmp_path) not in again.identity
+
+
+@pytest.mark.parametrize("name", ["labels.npz", "labels.NPZ"])
+def test_saved_labels_of_the_whole_set_serve_a_subset(tens, make_dataset, name, tmp_path):
+    for kind, options in (("idn_xia", {}), ("open_set", {"source": make_dataset(200, 5, seed=1)})):
+        noisy, subset = corrupt(tens, kind, 0.4, 0, **options), tens.subset(100)
+        noisy.save(tmp_path / name)
+        part = corrupt(subset, f"file:{tmp_path / name}", None, 0)
+        assert torch.equal(part.given_labels, noisy.given_labels[subset.train_index])
+        shown = noisy.shown(tens).train_images[subset.train_index]
+        assert torch.equal(part.shown(subset).train_images, shown)
+        wrong = part.given_labels != part.true_labels
+        assert part.rate == pytest.approx(float(wrong.double().mean())) and "100 of 400" in part.identity
+
+
+def test_saved_labels_of_a_subset_serve_a_smaller_one_by_its_rows(tens, tmp_path):
+    subset = tens.subset(200)
+    noisy = corrupt(subset, "symmetric", 0.4, 0)
+    noisy.save(tmp_path / "labels.npz")
+    smaller = subset.subset(50)
+    part = corrupt(smaller, f"file:{tmp_path / 'labels.npz'}", None, 0)
+    by_row = dict(zip(subset.train_index.tolist(), noisy.given_labels.tolist(), strict=True))
+    assert part.given_labels.tolist() == [by_row[row] for row in smaller.train_index.tolist()]
+
+
+def test_saved_labels_of_before_they_knew_their_rows_are_read(tens, tmp_path):
+    noisy, subset = corrupt(tens, "symmetric", 0.4, 0), tens.subset(100)
+    replace(noisy, index=None).save(tmp_path / "labels.npz")
+    kind = f"file:{tmp_path / 'labels.npz'}"
+    assert torch.equal(corrupt(tens, kind, None, 0).given_labels, noisy.given_labels)
+    assert torch.equal(corrupt(subset, kind, None, 0).given_labels, noisy.given_labels[subset.train_index])
+
+
+def test_saved_labels_of_some_rows_only_leave_the_other_images_out(cifar, tmp_path):
+    np.save(tmp_path / "plc.npy", shuffled_labels(cifar)[:45_000].numpy())
+    first = corrupt(cifar, f"file:{tmp_path / 'plc.npy'}", None, 0)
+    first.save(tmp_path / "labels.npz")
+    for dataset in (cifar, cifar.subset(1000)):
+        part = corrupt(dataset, f"file:{tmp_path / 'labels.npz'}", None, 0)
+        shown = part.shown(dataset)
+        assert int(shown.train_index.max()) < 45_000
+        assert torch.equal(part.given_labels, first.given_labels[shown.train_index])
 
 
 def test_saved_labels_of_other_images_are_refused(tens, make_dataset, tmp_path):

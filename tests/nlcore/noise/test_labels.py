@@ -26,6 +26,21 @@ def every_kind(make_dataset):
     ]
 
 
+def test_labels_at_some_samples_keep_all_that_is_known_of_them(every_kind):
+    samples = torch.tensor([40, 3, 17])
+    for noisy in every_kind:
+        part = noisy.at(samples)
+        assert torch.equal(part.given_labels, noisy.given_labels[samples])
+        assert torch.equal(part.open_set, noisy.open_set[samples])
+        if noisy.flip_prob is not None:
+            assert torch.equal(part.flip_prob, noisy.flip_prob[samples])
+        if noisy.true_labels is not None:
+            assert part.rate == pytest.approx(float((part.given_labels != part.true_labels).double().mean()))
+    foreign = every_kind[3]
+    rows = foreign.outside_rows[:5]
+    assert torch.equal(foreign.at(rows).outside_images, foreign.outside_images[:5])
+
+
 def test_what_is_saved_comes_back_whole(every_kind, tmp_path):
     for number, noisy in enumerate(every_kind):
         noisy.save(tmp_path / f"{number}.npz")

@@ -1,6 +1,9 @@
 """The command line, also as `python -m nlcore`: `train`, `noise`, `sweep` and `table`."""
 
+import codecs
+import io
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -261,6 +264,15 @@ def _value(text: str) -> Any:
     return text
 
 
+def _plain(error: UnicodeEncodeError) -> tuple[str, int]:
+    """What stands for signs that a terminal does not have."""
+    return error.object[error.start : error.end].replace("±", "+-").encode("ascii", "replace").decode(), error.end
+
+
+PLAIN = "nlcore plain"
+codecs.register_error(PLAIN, _plain)
+
+
 def _per_cent(rate: float | None) -> str:
     return "unknown" if rate is None else f"{rate:.2%}"
 
@@ -271,8 +283,16 @@ def main() -> None:
     What the user can mend is one line on standard error and exit status 2. A run that was stopped and can go on ends
     with status 75, which job schedulers know as "try again".
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=PLAIN)
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # who reads, `head` for example, has seen enough; Python must not flush again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Paused as stopped:
         print(f"nlcore: {stopped}", file=sys.stderr)
         sys.exit(75)

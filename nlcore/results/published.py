@@ -1,5 +1,6 @@
 """Our results beside published ones, in one table that says where each number comes from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pandas as pd
 from nlcore.basics.errors import InputError, first_line
 from nlcore.basics.files import save_file, suffix_of, user_path
 from nlcore.methods import METHODS
-from nlcore.results.tables import read_results
+from nlcore.results.tables import NOT_AVAILABLE, number, read_results
 from nlcore.training.config import WITHOUT_RATE
 from nlcore.training.result import STATISTICS
 
@@ -17,23 +18,29 @@ SETTING = ["dataset", "noise", "rate"]
 OURS = [*SETTING, "method", "preset", "networks", "network", "images", "epochs", "holdout", "device"]
 COLUMNS = [*SETTING, "source", "method", "preset", "networks", "network", "images", "epochs", *STATISTICS, "n"]
 COLUMNS += ["device", "evidence"]
-NOT_AVAILABLE = "not available"
+NUMBERS = ("rate", "networks", "value", "std")
 TABLE_SUFFIXES = (".csv", ".md")
 
 
 def read_published(path: str | Path) -> pd.DataFrame:
-    """Published rows, one number each; `networks`, `std` may be empty.
+    """Published rows, one number each; `rate`, `networks`, `value` and `std` may be empty.
 
     Raises
     ------
-    InputError : a file that cannot be read, or without one of the columns.
+    InputError : a file that cannot be read, without one of the columns, or with text where a number belongs.
     """
     try:
-        frame = pd.read_csv(user_path(path), dtype={"networks": "Int64"})
+        frame = pd.read_csv(user_path(path), dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {first_line(error)}") from error
     if missing := [name for name in PUBLISHED_COLUMNS if name not in frame]:
         raise InputError(f"{path} has no column {missing[0]!r}; it needs {', '.join(PUBLISHED_COLUMNS)}")
+    for name in NUMBERS:
+        numbers = pd.to_numeric(frame[name].str.strip().replace("", None), errors="coerce").astype(float)
+        if (wrong := numbers.isna() & ~frame[name].str.strip().str.lower().isin(("", "nan"))).any():
+            row = int(wrong.to_numpy().argmax())
+            raise InputError(f"{path}, line {row + 2}: {name} {frame[name].iloc[row]!r} is no number")
+        frame[name] = numbers
     return frame
 
 
@@ -52,8 +59,8 @@ def comparison(folder: str | Path, published: pd.DataFrame | None = None) -> pd.
     rows = []
     for setting, group in ours.groupby(SETTING, sort=False, dropna=False):
         if theirs is not None:
-            same = [_same(setting, row) for row in theirs[SETTING].itertuples(index=False)]
-            rows += [_published_row(setting, row) for row in theirs[same].to_dict("records")]
+            same = [row for row in theirs.to_dict("records") if _same(setting, [row[name] for name in SETTING])]
+            rows += [_published_row(setting, row) for row in same]
         rows += [_our_row(key, runs) for key, runs in group.groupby(OURS, sort=False, dropna=False)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -77,11 +84,11 @@ def _setting(run: dict) -> tuple[str, str, float | None]:
 
 
 def _with_settings(published: pd.DataFrame) -> pd.DataFrame:
-    human = published["noise"].str.partition(":")[0].eq("human")
+    human = published["noise"].str.startswith("human:")
     return published.assign(rate=published["rate"].mask(human))
 
 
-def _same(one: tuple, other: tuple) -> bool:
+def _same(one: Sequence, other: Sequence) -> bool:
     return all(a == b or (pd.isna(a) and pd.isna(b)) for a, b in zip(one, other, strict=True))
 
 
@@ -90,9 +97,9 @@ def _published_row(setting: tuple, row: dict) -> dict[str, str]:
     statistic = row["statistic"]
     if statistic not in STATISTICS:  # shown where most sources have theirs, and said so
         evidence, statistic = f"{evidence}; best or last not stated", "best"
-    numbers = dict.fromkeys(STATISTICS, NOT_AVAILABLE) | {statistic: _number(row["value"], row["std"])}
+    numbers = dict.fromkeys(STATISTICS, NOT_AVAILABLE) | {statistic: number(row["value"], row["std"])}
     words = {"source": "published", "method": row["method"], "preset": "", "network": "", "images": "", "epochs": ""}
-    networks = "" if pd.isna(row["networks"]) else str(row["networks"])
+    networks = "" if pd.isna(row["networks"]) else f"{row['networks']:g}"
     return (
         _setting_words(setting)
         | words
@@ -111,11 +118,11 @@ def _our_row(key: tuple, runs: pd.DataFrame) -> dict[str, str]:
     numbers = {}
     for name in STATISTICS:
         known = runs[name].dropna()
-        numbers[name] = _number(known.mean(), known.std()) if len(known) else NOT_AVAILABLE
+        numbers[name] = number(known.mean(), known.std()) if len(known) else NOT_AVAILABLE
     held_out = f"; {values['holdout']:.0%} held out" if values["holdout"] else ""
     return (
         _setting_words(tuple(values[name] for name in SETTING))
-        | {"source": "ours", "method": METHODS[values["method"]].TITLE}
+        | {"source": "ours", "method": getattr(METHODS.get(values["method"]), "TITLE", values["method"])}
         | {name: str(values[name]) for name in ("preset", "networks", "network", "images", "epochs", "device")}
         | numbers
         | {"n": str(len(runs)), "evidence": f"code {', '.join(sorted(set(runs['code'])))}{held_out}"}
@@ -125,7 +132,3 @@ def _our_row(key: tuple, runs: pd.DataFrame) -> dict[str, str]:
 def _setting_words(setting: tuple) -> dict[str, str]:
     dataset, noise, rate = setting
     return {"dataset": dataset, "noise": noise, "rate": "" if pd.isna(rate) else f"{rate:g}"}
-
-
-def _number(mean: float, std: float) -> str:
-    return f"{mean:.1f}" if pd.isna(std) else f"{mean:.1f} ± {std:.1f}"

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 CELL = ["dataset", "noise", "rate", "method", "preset"]
 OVER_SEEDS = ["best", "last", "last10"]
+NOT_AVAILABLE = "not available"
 
 
 def read_results(folder: str | Path) -> pd.DataFrame:
@@ -80,13 +81,20 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     """A `summary` for the eye: `97.2 ± 0.3`, or `97.2 (n = 1)` where one seed cannot say how much it varies."""
 
     def cell(mean: float, std: float, n: int) -> str:
-        return f"{mean:.1f} (n = 1)" if n == 1 else f"{mean:.1f} ± {std:.1f}"
+        return f"{number(mean, std)} (n = 1)" if n == 1 else number(mean, std)
 
     columns = {
         name: [cell(*row) for row in zip(table[f"{name}_mean"], table[f"{name}_std"], table["n"], strict=True)]
         for name in OVER_SEEDS
     }
     return pd.DataFrame(columns | {"n": table["n"].tolist()}, index=table.index)
+
+
+def number(mean: float, std: float) -> str:
+    """`97.2 ± 0.3`, `97.2` without a deviation, or that there is no number."""
+    if not np.isfinite(mean):
+        return NOT_AVAILABLE
+    return f"{mean:.1f} ± {std:.1f}" if np.isfinite(std) else f"{mean:.1f}"
 
 
 def curves(frame: pd.DataFrame) -> dict[str, np.ndarray]:

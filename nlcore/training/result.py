@@ -127,7 +127,9 @@ class Result:
 
 def summary_line(values: dict[str, Any]) -> str:
     """`Result.summary` of the values of a result file."""
-    return "  ".join(f"{name} {values[name]:.1f}" for name in STATISTICS if values[name] is not None) or "no test set"
+    known = {name: values[name] for name in STATISTICS if values[name] is not None}
+    words = [f"{name} {'not available' if math.isnan(x) else f'{x:.1f}'}" for name, x in known.items()]
+    return "  ".join(words) or "no test set"
 
 
 def check_output_folder(folder: str | Path, config: TrainConfig) -> None:

@@ -179,6 +179,27 @@ def test_the_home_folder_is_not_made_again_as_a_folder_called_tilde(tmp_path, mo
     assert (tmp_path / "home" / "labels.csv").exists() and not (tmp_path / "~").exists()
 
 
+@pytest.fixture(scope="module")
+def two_seeds(trained, tmp_path_factory):
+    """A folder of results of two seeds, which have a deviation."""
+    folder = tmp_path_factory.mktemp("two")
+    text = (trained[1] / "result.json").read_text()
+    (folder / "7.json").write_text(text)
+    (folder / "8.json").write_text(text.replace('"seed": 7', '"seed": 8'))
+    return folder
+
+
+def test_a_terminal_without_the_sign_gets_a_plain_one(two_seeds):
+    process = nlcore("table", two_seeds, PYTHONIOENCODING="ascii")
+    assert process.returncode == 0 and " +- " in process.stdout and process.stderr == ""
+
+
+def test_who_stops_reading_gets_no_traceback(two_seeds):
+    command = f"{sys.executable} -m nlcore table {two_seeds} | true"
+    process = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert process.stderr == ""
+
+
 def test_noise_never_overwrites_a_file(tmp_path, refusal):
     out = tmp_path / "noisy.csv"
     out.write_text("mine")

@@ -105,6 +105,46 @@ def test_the_same_cell_twice_is_refused_by_name(store):
         comparison(store.folder)
 
 
+def test_a_result_of_a_method_that_is_not_here_goes_by_its_name(store):
+    store(90.0)
+    path = next(store.folder.glob("*.json"))
+    path.write_text(path.read_text().replace('"method": "tssd"', '"method": "elr"'))
+    assert comparison(store.folder)["method"].tolist() == ["elr"]
+
+
+ROW = "cifar10,symmetric,0.5,Made,1,best,90.0,0.5,here"
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (ROW.replace("90.0", "high"), "line 3: value 'high' is no number"),
+        (ROW.replace("0.5,Made", "half,Made"), "line 3: rate 'half' is no number"),
+        (ROW.replace("Made,1", "Made,two"), "line 3: networks 'two' is no number"),
+        (ROW + ",one,more", "cannot read"),
+    ],
+)
+def test_a_malformed_row_is_named(tmp_path, row, words):
+    header = "dataset,noise,rate,method,networks,statistic,value,std,evidence"
+    (tmp_path / "p.csv").write_text(f"{header}\n{ROW}\n{row}\n")
+    with pytest.raises(InputError, match=words) as error:
+        read_published(tmp_path / "p.csv")
+    assert "\n" not in str(error.value)
+
+
+def test_a_published_table_may_be_empty_or_lack_a_number(store, tmp_path):
+    store(90.0)
+    header = "dataset,noise,rate,method,networks,statistic,value,std,evidence"
+    (tmp_path / "p.csv").write_text(f"{header}\n")
+    assert len(comparison(store.folder, read_published(tmp_path / "p.csv"))) == 1
+    (tmp_path / "p.csv").write_text(f"{header}\n{ROW.replace('90.0,0.5', ',')}\n{ROW.replace('90.0', 'nan')}\n")
+    table = comparison(store.folder, read_published(tmp_path / "p.csv"))
+    assert table["best"].tolist() == [NOT_AVAILABLE, NOT_AVAILABLE, "91.0"] and table["networks"].iloc[0] == "1"
+    (tmp_path / "p.csv").write_text("")
+    with pytest.raises(InputError, match="cannot read"):
+        read_published(tmp_path / "p.csv")
+
+
 def test_a_folder_without_results_and_a_broken_table_are_refused(tmp_path):
     with pytest.raises(InputError, match="holds no result"):
         comparison(tmp_path)

@@ -80,6 +80,10 @@ def test_one_seed_has_no_deviation():
     assert readable(table)["last"].tolist() == ["90.0 (n = 1)"]
 
 
+def test_what_is_no_number_is_not_shown_as_one():
+    assert readable(summary(rows([math.nan, math.nan])))["last"].tolist() == ["not available"]
+
+
 def test_cells_without_a_nominal_rate_are_summarised_too():
     table = summary(pd.concat([rows([90, 92], noise="human:worst", rate=None), rows([80, 84])]))
     assert table["n"].tolist() == [2, 2] and table["last_mean"].tolist() == [91, 82]

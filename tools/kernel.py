@@ -21,8 +21,10 @@ from jupyter_core.utils import run_sync
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from nlcore.basics.progress import HEARTBEAT, duration
+from nlcore.basics.progress import HEARTBEAT, REUSE, duration
 from tools.warm import Warm
+
+STARTED = time.time()  # of this process, which builds the book
 
 
 class ExecutionFailed(Exception):
@@ -75,7 +77,8 @@ def execute(
         kernel.provisioner.warm = warm
     handle, heartbeat = tempfile.mkstemp(prefix="nlcore-heartbeat-")
     os.close(handle)
-    environment = kernel_environment() | variables | {HEARTBEAT: heartbeat}
+    reuse = Path(f"{heartbeat}-reuse")
+    environment = kernel_environment() | variables | {HEARTBEAT: heartbeat, REUSE: str(reuse)}
     # No history file to lock, and no warning that the connection, which stays on this machine, is not encrypted.
     arguments = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
     run_sync(kernel.start_kernel)(cwd=str(notebook.parent), env=environment, extra_arguments=arguments)
@@ -108,7 +111,8 @@ def execute(
             start_timeout=round(silence) + 1,
             iopub_timeout=round(silence) + 1,
         )
-        return {"peak_memory_mb": peak_memory_mb(kernel.provisioner.pid), **run_sync(ask)(kernel)}
+        memory = peak_memory_mb(kernel.provisioner.pid)
+        return {"peak_memory_mb": memory, "reused": read_old_runs(reuse), **run_sync(ask)(kernel)}
     except PapermillExecutionError as error:
         last_line = f"{error.ename}: {error.evalue}".strip().splitlines()[-1]
         raise ExecutionFailed(f"cell In [{error.exec_count}]: {last_line}") from None
@@ -119,6 +123,15 @@ def execute(
         watcher.join()
         run_sync(kernel.shutdown_kernel)(now=True)
         Path(heartbeat).unlink(missing_ok=True)
+        reuse.unlink(missing_ok=True)
+
+
+def read_old_runs(reuse: Path) -> bool:
+    """Whether `nlcore.basics.progress.reused` has named a run that is older than this process.
+
+    What chapters of one build share is trained in it once, by the first: that is how long the book takes.
+    """
+    return reuse.exists() and any(float(time) < STARTED for time in reuse.read_text("utf-8").split())
 
 
 def signs_of_life(*files: str | Path) -> list[int]:

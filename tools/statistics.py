@@ -1,7 +1,8 @@
 """How long the notebooks take: ``python -m tools.statistics`` lists the executed copies.
 
 With ``--store`` their times are kept in ``book/run_times.json``, from which every page of the book says what its
-notebook takes at the profiles that were not built. A copy with other parameters than its profile's is left out.
+notebook takes at the profiles that were not built. A copy with other parameters than its profile's is left out, and so
+is one that read runs which an earlier execution had kept: its time is not what the notebook takes.
 """
 
 import json
@@ -34,12 +35,23 @@ def run_record(copy: Path) -> dict[str, Any] | None:
     return record if record.get("status") == "complete" and "device" in record else None
 
 
+def own_seconds(name: str, record: dict[str, Any], times: dict) -> float | None:
+    """What a notebook takes that trains all it shows: its own time, or the stored one if it reused kept runs.
+
+    None where that was never measured.
+    """
+    if not record.get("reused"):
+        return record["wall_seconds"]
+    return times.get(record["profile"], {}).get(name, {}).get("seconds")
+
+
 def merge(times: dict, records: dict[str, dict], profiles: dict[str, dict]) -> dict:
     """Stored times with those of new records; in the order of the profiles, without notebooks that are gone."""
     merged = {profile: dict(times.get(profile, {})) for profile in profiles}
     for name, record in records.items():
         entry = profiles.get(record["profile"], {}).get(name)
-        if entry is not None and record["parameters"] == (entry["parameters"] or {}):
+        measured = entry is not None and not record.get("reused")
+        if measured and record["parameters"] == (entry["parameters"] or {}):
             merged[record["profile"]][name] = {
                 "seconds": round(record["wall_seconds"], 1),
                 "memory_mb": record["peak_memory_mb"],
@@ -68,7 +80,8 @@ def main(store: bool, executed: Path | None) -> None:
     found = {copy.stem: run_record(copy) for copy in sorted(folder.glob("[!.]*.ipynb"))}
     records = {name: record for name, record in found.items() if record}
     for name, record in records.items():
-        words = duration(record["wall_seconds"]), memory(record["peak_memory_mb"]), record["profile"], record["device"]
+        time = duration(record["wall_seconds"]) + (" with kept runs" if record.get("reused") else "")
+        words = time, memory(record["peak_memory_mb"]), record["profile"], record["device"]
         click.echo("  ".join([name, *words]))
     if store:
         profiles = yaml.safe_load((ROOT / "notebooks" / "profiles.yml").read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from nlcore.basics.progress import duration
 from tools.executed_notebooks import copy_of
-from tools.statistics import memory, run_record, stored_times, times_file
+from tools.statistics import memory, own_seconds, run_record, stored_times, times_file
 
 PAGE = "book/run_statistics"
 WHY_NOT = {"full": " (meant for a GPU)"}
@@ -42,7 +42,9 @@ def add_line(app: Sphinx, document: nodes.document) -> None:
 
 def line_text(name: str, record: dict[str, Any], times: dict) -> str:
     """`Runs in 12 s at the standard profile, with 610 MB, on CPU (2 cores). Smoke: 5 s. Full: not measured.`"""
-    here = f"Runs in {duration(record['wall_seconds'])} at the {record['profile']} profile"
+    seconds = own_seconds(name, record, times)
+    time = "Its time was not measured" if seconds is None else f"Runs in {duration(seconds)}"
+    here = f"{time} at the {record['profile']} profile"
     sentences = [f"{here}, with {memory(record['peak_memory_mb'])}, on {record['device']}."]
     for profile, notebooks in times.items():
         if profile != record["profile"]:
@@ -97,7 +99,7 @@ def chapters(env: BuildEnvironment, docname: str | None = None) -> Iterator[str]
 
 def executed_tables(env: BuildEnvironment, page: str) -> Iterator[nodes.Node]:
     """For each combination of profile, device and versions, a paragraph and a table of the notebooks that ran so."""
-    groups = {}
+    groups, times = {}, stored_times(Path(env.srcdir))
     for docname in chapters(env):
         if record := run_record(copy_of(env.app, docname)):
             versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
@@ -105,17 +107,19 @@ def executed_tables(env: BuildEnvironment, page: str) -> Iterator[nodes.Node]:
     for (profile, device, versions), runs in groups.items():
         records = [record for _, record in runs]
         first, *_, last = sorted(record["finished"][:10] for record in records * 2)
-        total = duration(sum(record["wall_seconds"] for record in records))
+        seconds = [own_seconds(Path(docname).name, record, times) for docname, record in runs]
+        known = [time for time in seconds if time is not None]
+        total = duration(sum(known)) if len(known) == len(runs) else f"{duration(sum(known))} for {len(known)} of them"
         sentence = f"Profile {profile}, on {device}, with {versions}. Together {total}, one after the other."
         yield nodes.paragraph("", f"{sentence} Finished on {first if first == last else f'{first} to {last}'}.")
         rows = [
             [
                 link(docname, page),
-                nodes.Text(duration(record["wall_seconds"])),
+                nodes.Text("not measured" if time is None else duration(time)),
                 nodes.Text(memory(record["peak_memory_mb"])),
                 nodes.Text(", ".join(f"{key} = {value}" for key, value in record["parameters"].items()) or "defaults"),
             ]
-            for docname, record in runs
+            for (docname, record), time in zip(runs, seconds, strict=True)
         ]
         yield table(["Chapter", "Time", "Memory", "Parameters"], rows)
 

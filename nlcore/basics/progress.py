@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 HEARTBEAT = "NLCORE_HEARTBEAT"  # the environment variable; processes that are started inherit it
+REUSE = "NLCORE_REUSE"  # the environment variable that names the file of `reused`
 MINUTE = 60.0
 
 
@@ -24,6 +25,13 @@ def beat() -> None:
     if path := os.environ.get(HEARTBEAT):
         with contextlib.suppress(OSError):  # a listener that is gone has no need of it
             Path(path).touch()
+
+
+def reused(kept: Path) -> None:
+    """Tell whoever listens that a run was read from a file instead of run, and how old the file is."""
+    if path := os.environ.get(REUSE):
+        with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
+            file.write(f"{kept.stat().st_mtime}\n")
 
 
 def duration(seconds: float) -> str:

@@ -25,7 +25,7 @@ from nlcore.basics.cores import at_most_cores, cores
 from nlcore.basics.errors import InputError, Paused, first_line
 from nlcore.basics.files import save_file, user_path
 from nlcore.basics.machine import code_version
-from nlcore.basics.progress import Board
+from nlcore.basics.progress import Board, reused
 from nlcore.results.cells import by_name, cell_name
 from nlcore.results.tables import read_results
 from nlcore.training.config import TrainConfig
@@ -163,6 +163,7 @@ def run_all(
     missing = []
     for name, config in cells.items():
         if is_stored(config, folder, any_code):
+            reused(user_path(folder) / f"{name}.json")
             ended(Outcome(name, "kept"))
         else:
             missing.append(name)

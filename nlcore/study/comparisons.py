@@ -14,6 +14,7 @@ import torch
 
 from nlcore.basics.files import user_path, write_atomically
 from nlcore.basics.machine import environment
+from nlcore.basics.progress import reused
 from nlcore.methods import anchor, tssd
 from nlcore.noise.labels import NoisyLabels
 from nlcore.selection.division import Snapshot
@@ -250,7 +251,9 @@ def kept_division_report(config: TrainConfig, folder: str | Path) -> dict:
     name = f"{config.dataset}_{config.subset or 'all'}_{config.noise_words()}_seed{config.seed}.json"
     path = user_path(folder) / name
     report = stored_result(path, config)
-    if not is_current(report):
+    if is_current(report):
+        reused(path)
+    else:
         report = first_division_report(config)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(report, indent=1) + "\n")

@@ -16,7 +16,7 @@ import torch
 
 from nlcore.basics.files import write_atomically
 from nlcore.basics.machine import code_version, cpu_threads
-from nlcore.basics.progress import steps
+from nlcore.basics.progress import reused, steps
 from nlcore.data.datasets import Dataset, data_root
 from nlcore.noise import corrupt as noise
 from nlcore.noise.corrupt import opinion_epochs
@@ -45,6 +45,8 @@ def clean_predictions(dataset: Dataset, seed: int, epochs: int) -> CleanPredicti
     if predictions is None:
         predictions = _trained(dataset, config)
         _keep(path, digest, predictions)
+    else:
+        reused(path)
     return predictions
 
 

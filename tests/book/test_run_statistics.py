@@ -101,6 +101,17 @@ def test_line_under_the_title_says_what_the_notebook_takes_at_every_profile(book
     assert link["href"] == "../book/run_statistics.html"
 
 
+def test_a_notebook_that_read_kept_runs_does_not_state_their_reading_as_its_time(book: Book) -> None:
+    book.store({"standard": {"one": STORED | {"seconds": 300.0}}})
+    book.execute("one", reused=True)
+    book.execute("two", reused=True)
+    book.build()
+    assert book.line("one").startswith("Runs in 5 min 0 s at the standard profile")
+    assert book.line("two").startswith("Its time was not measured at the standard profile")
+    assert [row[1] for row in book.tables()[0]] == ["Time", "not measured", "5 min 0 s"]
+    assert "Together 5 min 0 s for 1 of them," in words(book.page("book/run_statistics"))
+
+
 def test_line_does_without_stored_times_and_without_the_page(book: Book) -> None:
     (book.source / "book" / "run_statistics.md").unlink()
     (book.source / "index.md").write_text(INDEX.replace("book/run_statistics\n", ""))

@@ -65,6 +65,13 @@ def test_copies_are_listed(copy: Path) -> None:
     assert not statistics.times_file(statistics.ROOT).exists()
 
 
+def test_a_copy_that_read_kept_runs_has_the_stored_time_or_none() -> None:
+    times = {"smoke": {"one": STORED}}
+    assert statistics.own_seconds("one", RECORD, times) == 3.14159
+    assert statistics.own_seconds("one", RECORD | {"reused": True}, times) == 3.1
+    assert statistics.own_seconds("two", RECORD | {"reused": True}, times) is None
+
+
 def test_times_are_stored_beside_those_of_other_profiles(copy: Path) -> None:
     earlier = {"full": {"one": STORED | {"device": "A GPU"}}, "smoke": {"one": STORED | {"seconds": 9}, "gone": STORED}}
     statistics.times_file(statistics.ROOT).write_text(json.dumps(earlier))
@@ -77,8 +84,8 @@ def test_times_are_stored_beside_those_of_other_profiles(copy: Path) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"status": "failed"}, {"parameters": {"epochs": 3}}, {"profile": "huge"}, {"parameters": {}}],
-    ids=["failed", "other parameters", "unknown profile", "parameters left out"],
+    [{"status": "failed"}, {"parameters": {"epochs": 3}}, {"profile": "huge"}, {"parameters": {}}, {"reused": True}],
+    ids=["failed", "other parameters", "unknown profile", "parameters left out", "kept runs"],
 )
 def test_a_run_that_is_not_its_profiles_is_not_stored(copy: Path, changes: dict) -> None:
     execute(copy, **changes)

@@ -56,7 +56,8 @@ def minutes_table(chapters: Mapping[str, NotebookNode], titles: Mapping[str, str
     rows = []
     for name, notebook in chapters.items():
         exercises = exercise_minutes(notebook)
-        seconds = f"{notebook.metadata['nlcore']['wall_seconds']:.0f} s"
+        record = notebook.metadata["nlcore"]
+        seconds = "not measured" if record.get("reused") else f"{record['wall_seconds']:.0f} s"
         rows.append((titles[name], seconds, reading_minutes(notebook), len(exercises), sum(exercises)))
     rows.append(("all", "", *(sum(row[column] for row in rows) for column in (2, 3, 4))))
     return TABLE.format(

@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from nlcore import InputError, TrainConfig
 from nlcore.basics.errors import Paused
+from nlcore.basics.progress import REUSE
 from nlcore.results.cells import by_name, cell_name
 from nlcore.results.sweep import is_stored, run_all, run_cell, run_grid
 from nlcore.training.checkpoint import read
@@ -116,6 +117,12 @@ def test_rows_come_in_the_order_of_the_grid_and_of_the_grid_alone(stored):
     (stored.parent / f"{cell_name(other)}.json").write_text(json.dumps(values))
     assert run_grid([other, TINY], stored.parent)["seed"].tolist() == [7, 0]
     assert run_grid([TINY], stored.parent)["seed"].tolist() == [0]
+
+
+def test_a_grid_tells_which_of_its_runs_were_only_read(stored, tmp_path, monkeypatch):
+    monkeypatch.setenv(REUSE, str(tmp_path / "reuse"))
+    run_all({cell_name(TINY): TINY}, stored.parent, 1)
+    assert float((tmp_path / "reuse").read_text()) == stored.stat().st_mtime
 
 
 def test_failing_cells_are_named_and_the_others_kept(tmp_path):

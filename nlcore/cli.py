@@ -25,7 +25,7 @@ from nlcore.results.published import TABLE_SUFFIXES, comparison, read_published,
 from nlcore.results.sweep import Outcome, run_all
 from nlcore.training import distributed
 from nlcore.training.clean_model import corrupt
-from nlcore.training.config import TrainConfig, with_overrides
+from nlcore.training.config import WITHOUT_RATE, TrainConfig, with_overrides
 from nlcore.training.presets import BUDGETS, PRESETS
 from nlcore.training.result import check_output_folder, is_current, stored_result, summary_line
 from nlcore.training.run import train
@@ -54,7 +54,9 @@ NoiseName = Annotated[
     str | None,
     typer.Option("--noise", help=f"{', '.join(NOISE_NAMES)}; default: given for own data, else symmetric."),
 ]
-Rate = Annotated[float, typer.Option("--rate", help="Nominal noise rate, in [0, 1); none for human, file, given.")]
+Rate = Annotated[
+    float, typer.Option("--rate", help=f"Nominal noise rate, in [0, 1); none for {', '.join(WITHOUT_RATE)}.")
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Subset = Annotated[int | None, typer.Option("--subset", help="Use so many training images only.")]
 NoiseOptions = Annotated[

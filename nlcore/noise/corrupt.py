@@ -8,6 +8,7 @@ import torch
 from nlcore.basics.errors import InputError, choose
 from nlcore.data.datasets import Dataset, load_dataset
 from nlcore.noise import models
+from nlcore.noise.annotators import from_votes
 from nlcore.noise.label_files import HUMAN_FILES, find_label_file
 from nlcore.noise.labels import NO_CLASS, NoisyLabels, is_saved
 from nlcore.noise.matching import from_file, human_key, saved
@@ -28,8 +29,10 @@ NOISES: dict[str, dict[str, Any]] = {
     "human": {},
     "file": {"key": None, "index": None},
     "given": {},
+    "annotators": {"index": None},
 }
-NOISE_NAMES = tuple({"human": "human:SET", "file": "file:PATH"}.get(kind, kind) for kind in NOISES)
+ARGUMENTS = {"human": "SET", "file": "PATH", "annotators": "FILE"}  # what follows the colon
+NOISE_NAMES = tuple(f"{kind}:{ARGUMENTS[kind]}" if kind in ARGUMENTS else kind for kind in NOISES)
 SECONDS = ("symmetric", "asymmetric", "pairflip", "idn_xia", "idn_shared")  # noise that can follow another one
 SECOND_SEED = 1000  # added to the seed: with the same one the second would choose the samples that the first did
 
@@ -52,13 +55,15 @@ def corrupt(
         - `mixed` (`first="idn_xia"`, `second="symmetric"`, `second_rate`: None = `rate`, `first_options`,
           `second_options`): one model, then another one on what the first gave.
 
-        Or labels as they are, whose rate is what it is (`rate` and `seed` are not used):
+        Or labels as they are, whose rate is what it is (`rate` is not used, nor is `seed` but for ties):
 
         - `human:SET`, CIFAR-10N (`aggre`, `random1`, `random2`, `random3`, `worst`) and CIFAR-100N (`fine`; `coarse` on
           `cifar100_coarse`), from the authors' file in the data folder;
         - `file:PATH`, a label file, see `nlcore.noise.label_files`; option `key` names the entry or column if it holds
           several, `index` the column of the rows of the training set (`none`: in their order);
-        - `given`: the dataset's own labels are the noisy ones, and the true ones are unknown.
+        - `given`: the dataset's own labels are the noisy ones, and the true ones are unknown;
+        - `annotators:FILE`, the votes of several annotators, see `nlcore.noise.annotators`: the majority is the given
+          label, ties are broken by `seed`, and `NoisyLabels.soft_labels` keeps the shares; option `index` as above.
     rate : in [0, 1). A rate of 0 leaves every label as it is.
     seed : of a generator of its own; the global random state is neither read nor written.
     opinion : of a clean model, for the noises that need one (see `opinion_epochs`). Nothing is trained here;
@@ -99,6 +104,8 @@ def _made(
         if path.suffix.lower() == ".npz" and is_saved(path):
             return saved(dataset, path)
         return from_file(dataset, path, options, "file", name)
+    if kind == "annotators":
+        return from_votes(dataset, find_label_file(argument), options["index"], seed, name)
     _check_rate(rate)
     if kind == "mixed":
         return _mixed(dataset, rate, seed, options, opinion)
@@ -129,7 +136,7 @@ def opinion_epochs(kind: str, rate: float | None, options: dict[str, Any]) -> in
 def split_kind(kind: str) -> tuple[str, str]:
     """`"human:worst"` -> `("human", "worst")`, `"pairflip"` -> `("pairflip", "")`; an `InputError` if there is none."""
     base, _, argument = kind.partition(":")
-    if base not in NOISES or bool(argument) != (base in ("human", "file")):
+    if base not in NOISES or bool(argument) != (base in ARGUMENTS):
         raise InputError(f"unknown noise {kind!r}; choose one of: {', '.join(NOISE_NAMES)}")
     return base, argument
 

@@ -93,8 +93,8 @@ def read_label_file(
     key = _given_name(contents, None if key is None else str(key), class_names)
     given = torch.from_numpy(class_numbers(contents, key, class_names))
     true_names = (COARSE_TRUE,) if key == COARSE_GIVEN else TRUE_NAMES + LABEL_NAMES
-    true, _ = _beside(contents, key, _first(contents, true_names, key), class_names)
-    rows, index_key = _beside(contents, key, _index_name(contents, index, key), ())
+    true, _ = beside(contents, key, _first(contents, true_names, key), class_names)
+    rows, index_key = beside(contents, key, index_name(contents, index, key), ())
     return LabelFile(
         given_labels=given,
         true_labels=true,
@@ -227,7 +227,8 @@ def _first(contents: Contents, names: tuple[str, ...], key: str) -> str | None:
     return next((by_name[name] for name in names if name in by_name), None)
 
 
-def _index_name(contents: Contents, index: str | int | None, key: str) -> str | None:
+def index_name(contents: Contents, index: str | int | None, key: str) -> str | None:
+    """The entry of the rows beside the labels `key`, by the option `index`; None if there is none."""
     if index is None:
         return _first(contents, INDEX_NAMES, key)
     if str(index).lower() == NO_INDEX:
@@ -237,7 +238,7 @@ def _index_name(contents: Contents, index: str | int | None, key: str) -> str | 
     return str(index)
 
 
-def _beside(
+def beside(
     contents: Contents, key: str, name: str | None, class_names: tuple[str, ...]
 ) -> tuple[torch.Tensor | None, str]:
     """An entry as integers, one for every given label, and its name; None if there is none or it is all empty."""

@@ -34,6 +34,7 @@ class NoisyLabels:
     rows : (N,) int64, the training images that these labels are for; None = all of them, in order.
     outside_rows, outside_images : (M,) int64 and (M, C, H, W) uint8, the samples whose images open-set noise replaces,
         and what it puts there; else None.
+    soft_labels : (N, K) float32, the share of each class in the votes of several annotators; else None.
     index : (N,) int64, the row of each sample in the whole training set; None where nobody said.
     """
 
@@ -46,6 +47,7 @@ class NoisyLabels:
     rows: torch.Tensor | None = None
     outside_rows: torch.Tensor | None = None
     outside_images: torch.Tensor | None = None
+    soft_labels: torch.Tensor | None = None
     index: torch.Tensor | None = None
 
     @classmethod
@@ -70,7 +72,7 @@ class NoisyLabels:
 
         Rate and transition matrix are counted again.
         """
-        per_sample = ("given_labels", "true_labels", "flip_prob", "index")
+        per_sample = ("given_labels", "true_labels", "flip_prob", "soft_labels", "index")
         held = {name: getattr(self, name) for name in per_sample}
         kept = {name: value[samples] for name, value in held.items() if value is not None} | {"rows": None}
         if self.outside_rows is not None:

@@ -30,7 +30,7 @@ def from_file(dataset: Dataset, path: Path, options: dict[str, str | int | None]
     """
     file = read_label_file(path, **options, class_names=dataset.class_names)
     _check_classes(file.given_labels, dataset, path)
-    position, rows = _positions(file, dataset, path)
+    position, rows = positions(file, dataset, path)
     true = dataset.train_labels if rows is None else dataset.train_labels[rows]
     if file.true_labels is not None:
         _check_order(file.true_labels[position], dataset, rows, path)
@@ -111,7 +111,7 @@ def _cause(path: Path) -> str:
     return "in another order, or for another dataset?"
 
 
-def _positions(file: LabelFile, dataset: Dataset, path: Path) -> tuple[torch.Tensor, torch.Tensor | None]:
+def positions(file: LabelFile, dataset: Dataset, path: Path) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Where in the file the label of each image is (n,), and which images have one (n,), None = all."""
     index, size = dataset.train_index, len(file.given_labels)
     if file.index is not None:  # the file says which image each label is for

@@ -36,11 +36,12 @@ def cell_name(config: TrainConfig) -> str:
     subset = [] if config.subset is None else [f"n{config.subset}"]
     networks = [] if config.networks == 1 else [f"{config.networks}networks"]
     budget = [] if config.budget is None else [config.budget]
-    dataset = re.sub(r"[^\w.-]+", "-", config.dataset)  # a path is more than its letters
+    dataset = re.sub(r"[^\w.-]+", "-", config.dataset)
     parts = [dataset, *subset, config.noise_words(), config.method, config.preset, *networks, *budget]
     parts += [f"{config.epochs}epochs", f"seed{config.seed}"]
     named = TrainConfig(**{name: getattr(config, name) for name in NAMED}).resolved()
-    if config != named or config.noise.startswith("file:") or dataset != config.dataset:
+    # A file's path is more than its letters.
+    if config != named or config.noise.startswith(("file:", "annotators:")) or dataset != config.dataset:
         parts.append(hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()[:8])
     return "_".join(parts)
 

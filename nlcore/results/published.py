@@ -78,8 +78,8 @@ def write_table(table: pd.DataFrame, path: Path | None = None) -> str:
 def _setting(run: dict) -> tuple[str, str, float | None]:
     """Dataset, noise and rate under which papers speak of a run: a label file goes by its folder and its real rate."""
     kind, _, name = run["noise"].partition(":")
-    if kind == "file":
-        return run["dataset"], f"file:{Path(name).parent.name}", round(run["realised_rate"] or 0.0, 1)
+    if kind in ("file", "annotators"):
+        return run["dataset"], f"{kind}:{Path(name).parent.name}", round(run["realised_rate"] or 0.0, 1)
     return run["dataset"], run["noise"], None if kind in WITHOUT_RATE else run["rate"]
 
 

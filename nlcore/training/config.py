@@ -18,7 +18,7 @@ from nlcore.training.mixmatch import SSLConfig
 from nlcore.training.networks import NETWORKS
 from nlcore.training.presets import BUDGETS, PRESETS, defaults
 
-WITHOUT_RATE = ("human", "file", "given")  # noise that is as large as it is
+WITHOUT_RATE = ("human", "file", "given", "annotators")  # noise that is as large as it is
 SCHEDULES = ("cosine", "step", "one_cycle")
 
 

@@ -641,7 +641,7 @@ def test_a_rate_that_is_no_number_is_refused(tens, rate):
 
 def test_every_kind_is_split_from_its_argument():
     for kind in NOISES:
-        argument = {"human": "worst", "file": "a:b.pt"}.get(kind, "")
+        argument = {"human": "worst", "file": "a:b.pt", "annotators": "votes.csv"}.get(kind, "")
         assert split_kind(f"{kind}:{argument}" if argument else kind) == (kind, argument)
 
 

@@ -17,5 +17,5 @@ started=$(date +%s)
 [ -e results/gpu/throughput.txt ] || [ -e "$out/throughput.txt" ] || python3 -m benchmark.speed --gpu | tee "$out/throughput.txt"
 left=$((${SECONDS_LEFT:-540} - ($(date +%s) - started)))
 # Status 75 says that cells are left: the next call runs them.
-python3 -m nlcore sweep benchmark/gpu.yml --out "$out" --jobs "${JOBS:-3}" --time-budget "$left" || [ $? -eq 75 ]
+python3 -m nlcore sweep benchmark/gpu.yml --out "$out" --jobs "${JOBS:-3}" --time-budget "$((left > 0 ? left : 0))" || [ $? -eq 75 ]
 python3 -m nlcore table "$out" --published results/published.csv --out "$out/table.md" || true

@@ -28,7 +28,7 @@ from nlcore.training.clean_model import corrupt
 from nlcore.training.config import WITHOUT_RATE, TrainConfig, with_overrides
 from nlcore.training.presets import BUDGETS, PRESETS
 from nlcore.training.result import check_output_folder, is_current, stored_result, summary_line
-from nlcore.training.run import train
+from nlcore.training.run import TIME_BUDGETS, train
 
 app = typer.Typer(
     help="Learning with noisy labels: TSSD, Anchor Hallucination and their baselines.",
@@ -163,7 +163,7 @@ def sweep_command(
     if show:
         print("\n".join(cells))
         return
-    deadline = None if time_budget is None else time.time() + time_budget
+    deadline = None if time_budget is None else time.time() + TIME_BUDGETS.check("time_budget", time_budget)
     count = 0
 
     def tell(outcome: Outcome) -> None:

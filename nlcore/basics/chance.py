@@ -6,6 +6,10 @@ from contextlib import contextmanager
 
 import torch
 
+from nlcore.basics.ranges import Range
+
+SEEDS = Range(0, 2**32 - 1)  # torch's generator on a CPU takes a larger one for its remainder
+
 
 def stream(seed: int, purpose: str) -> int:
     """A seed for one use of chance, from the seed of the run and the name of the use.

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from nlcore.basics.chance import seeded
 from nlcore.basics.errors import choose
+from nlcore.basics.ranges import SHARE, Range, within
 from nlcore.selection.division import Division, Snapshot, cap_every_class, with_every_class
 from nlcore.selection.hallucination import (
     Anchors,
@@ -83,28 +84,28 @@ class AnchorConfig:
 
     easy_loss: str = "prototype"
     per_class_mixture: bool = False
-    tau: float = 0.5
+    tau: float = within(0.5, SHARE)
     balance: bool = True
     generator: str = "learned"
-    lambda_p: float = 0.5
+    lambda_p: float = within(0.5, SHARE)
     centred: bool = True
-    similarity_weight: float = 20.0
-    norm_penalty: float = 1.0
-    hallucinator_steps: int = 200
-    hallucinate_every: int = 1
-    anchors_per_easy: int = 5
-    max_anchors_per_class: int = 1000
+    similarity_weight: float = within(20.0, Range(0))
+    norm_penalty: float = within(1.0, Range(0))
+    hallucinator_steps: int = within(200, Range(1))
+    hallucinate_every: int = within(1, Range(1))
+    anchors_per_easy: int = within(5, Range(1))
+    max_anchors_per_class: int = within(1000, Range(1))
     validity: bool = False
     direction: str = "hard_to_anchor"
-    voters: int = 100
+    voters: int = within(100, Range(1))
     threshold: str = "none"
     vote: str = "soft"
-    vote_temperature: float = 0.1
-    accept: float = 0.7
+    vote_temperature: float = within(0.1, Range(above=0))
+    accept: float = within(0.7, SHARE)
     correct: bool = True
     as_sure_as_easy: bool = True
     weight_by_easiness: bool = True
-    keep_share: float = 0.1
+    keep_share: float = within(0.1, SHARE)
 
     def __post_init__(self):
         choose("easy_loss", self.easy_loss, ("prototype", "ce"))

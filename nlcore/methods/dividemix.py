@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from nlcore.basics.ranges import SHARE, within
 from nlcore.selection.division import Division, Snapshot, with_every_class
 from nlcore.selection.streams import loss_stream
 
@@ -23,8 +24,8 @@ class DivideMixConfig:
     keep_share : share of each given class that stays labelled whatever the mixture says (our reconstruction; 0 = off).
     """
 
-    tau: float = 0.5
-    keep_share: float = 0.1
+    tau: float = within(0.5, SHARE)
+    keep_share: float = within(0.1, SHARE)
 
 
 PRESETS = {"tuned": DivideMixConfig(), "paper": DivideMixConfig(keep_share=0.0)}

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from nlcore.basics.errors import choose
+from nlcore.basics.ranges import SHARE, Range, within
 from nlcore.selection.division import Division, Snapshot, with_every_class
 from nlcore.selection.purification import (
     MIN_SIDE,
@@ -64,18 +65,18 @@ class TSSDConfig:
     keep_share : share of each given class that stays labelled whatever the streams say (0 = off).
     """
 
-    tau: float = 0.5
+    tau: float = within(0.5, SHARE)
     combination: str = "agreement"
-    per_class_from: int | None = 100
+    per_class_from: int | None = within(100, Range(1))
     feature_score: str = "margin"
-    margin_rounds: int = 4
-    min_distance: float = 2.0
+    margin_rounds: int = within(4, Range(1))
+    min_distance: float = within(2.0, Range(0))
     meta: str = "synthetic"
     meta_scalars: bool = False
-    meta_passes: int = 5
-    mine_above: float = 0.5
-    golden: int = 0
-    keep_share: float = 0.1
+    meta_passes: int = within(5, Range(1))
+    mine_above: float = within(0.5, SHARE)
+    golden: int = within(0, Range(0))
+    keep_share: float = within(0.1, SHARE)
 
     def __post_init__(self):
         choose("combination", self.combination, COMBINATIONS)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from nlcore.basics.errors import InputError, choose
+from nlcore.basics.ranges import Range
 from nlcore.data.datasets import Dataset, load_dataset
 from nlcore.noise import models
 from nlcore.noise.annotators import from_votes
@@ -33,6 +34,8 @@ NOISES: dict[str, dict[str, Any]] = {
 }
 ARGUMENTS = {"human": "SET", "file": "PATH", "annotators": "FILE"}  # what follows the colon
 NOISE_NAMES = tuple(f"{kind}:{ARGUMENTS[kind]}" if kind in ARGUMENTS else kind for kind in NOISES)
+WITHOUT_RATE = ("human", "file", "given", "annotators")  # noise that is as large as it is
+RATES = Range(0, below=1)
 SECONDS = ("symmetric", "asymmetric", "pairflip", "idn_xia", "idn_shared")  # noise that can follow another one
 SECOND_SEED = 1000  # added to the seed: with the same one the second would choose the samples that the first did
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 
 from nlcore.basics.errors import InputError
-from nlcore.noise.corrupt import split_kind
-from nlcore.training.config import WITHOUT_RATE, TrainConfig
+from nlcore.noise.corrupt import WITHOUT_RATE, split_kind
+from nlcore.training.config import TrainConfig
 
 NAMED = ("dataset", "subset", "noise", "rate", "method", "preset", "networks", "budget", "epochs", "seed")
 

@@ -8,8 +8,8 @@ import pandas as pd
 from nlcore.basics.errors import InputError, first_line
 from nlcore.basics.files import save_file, suffix_of, user_path
 from nlcore.methods import METHODS
+from nlcore.noise.corrupt import WITHOUT_RATE
 from nlcore.results.tables import NOT_AVAILABLE, number, read_results
-from nlcore.training.config import WITHOUT_RATE
 from nlcore.training.result import STATISTICS
 
 PUBLISHED_COLUMNS = ["dataset", "noise", "rate", "method", "networks", "statistic", "value", "std", "evidence"]

@@ -9,16 +9,18 @@ import re
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_args, get_origin
 
+from nlcore.basics.chance import SEEDS
 from nlcore.basics.errors import InputError, choose
 from nlcore.basics.machine import PRECISIONS
+from nlcore.basics.ranges import Range, check_ranges, plain, plain_fields, within
 from nlcore.data.datasets import Dataset
 from nlcore.data.own import PREFIX, holds_vectors, own_options
 from nlcore.methods import METHODS, brings
+from nlcore.noise.corrupt import RATES, WITHOUT_RATE
 from nlcore.training.mixmatch import SSLConfig
 from nlcore.training.networks import NETWORKS
 from nlcore.training.presets import BUDGETS, PRESETS, defaults
 
-WITHOUT_RATE = ("human", "file", "given", "annotators")  # noise that is as large as it is
 SCHEDULES = ("cosine", "step", "one_cycle")
 
 
@@ -66,35 +68,35 @@ class TrainConfig:
     dataset: str = "digits"
     data_options: dict[str, Any] = field(default_factory=dict)
     noise: str | None = None
-    rate: float | None = 0.4
+    rate: float | None = within(0.4, RATES)
     noise_options: dict[str, Any] = field(default_factory=dict)
     method: str = "tssd"
     preset: str = "tuned"
     budget: str | None = None
-    networks: int | None = None
-    seed: int = 0
-    holdout: float = 0.0
-    subset: int | None = None
-    balanced_images: int | None = None
-    epochs: int | None = None
-    warmup_epochs: int | None = None
+    networks: int | None = within(None, Range(1, 2))
+    seed: int = within(0, SEEDS)
+    holdout: float = within(0.0, Range(0, below=1))
+    subset: int | None = within(None, Range(1))
+    balanced_images: int | None = within(None, Range(0))
+    epochs: int | None = within(None, Range(1))
+    warmup_epochs: int | None = within(None, Range(0))
     network: str | None = None
     pretrained: bool | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    momentum: float = 0.9
-    weight_decay: float | None = None
+    batch_size: int | None = within(None, Range(2))
+    learning_rate: float | None = within(None, Range(above=0))
+    momentum: float = within(0.9, Range(0, below=1))
+    weight_decay: float | None = within(None, Range(0))
     schedule: str | None = None
-    confidence_penalty: float | None = None
-    loss_history: int | None = None
-    ema_decay: float | None = None
+    confidence_penalty: float | None = within(None, Range(0))
+    loss_history: int | None = within(None, Range(1))
+    ema_decay: float | None = within(None, Range(0, below=1))
     full_batches: bool | None = None
     recalibrate: bool | None = None
-    pad: int | None = None
+    pad: int | None = within(None, Range(0))
     flip: bool | None = None
     precision: str | None = None
     compile: bool = False
-    threads: int | None = None
+    threads: int | None = within(None, Range(0))
     device: str = "auto"
     ssl: SSLConfig | None = None
     settings: Any = None
@@ -114,7 +116,10 @@ class TrainConfig:
         """
         choose("method", self.method, METHODS)
         choose("preset", self.preset, PRESETS)
-        config = replace(self, rate=None) if self.noise.partition(":")[0] in WITHOUT_RATE else self
+        config = plain_fields(self)
+        check_ranges(config)
+        if config.noise.partition(":")[0] in WITHOUT_RATE:
+            config = replace(config, rate=None)
         values, ssl, settings = defaults(config, config._on_vectors(dataset))
         values |= {"ssl": ssl, "settings": settings}
         warmup = values.pop("warmup")
@@ -137,33 +142,24 @@ class TrainConfig:
     def _check(self) -> None:
         if self.budget is not None:
             choose("budget", self.budget, BUDGETS)
-        choose("networks", self.networks, (1, 2))
         choose("network", self.network, NETWORKS)
         choose("schedule", self.schedule, SCHEDULES)
         choose("precision", self.precision, PRECISIONS)
-        choose("device", self.device.partition(":")[0], ("auto", "cpu", "cuda"))
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise InputError(f"unknown device {self.device!r}; choose one of: auto, cpu, cuda, cuda:NUMBER")
         choose("unlabelled_loss", self.ssl.unlabelled_loss, ("squared", "cross_entropy"))
         expected = type(METHODS[self.method].PRESETS["tuned"])
         if not isinstance(self.settings, expected):
             raise InputError(
                 f"{self.method} needs settings of type {expected.__name__}, not {type(self.settings).__name__}"
             )
-        lows = {"epochs": 1, "batch_size": 2, "pad": 0, "seed": 0, "threads": 0, "balanced_images": 0}
-        lows |= {"loss_history": 1, "confidence_penalty": 0}
-        for name, low in lows.items():
-            if getattr(self, name) < low:
-                raise InputError(f"{name} must be at least {low}, not {getattr(self, name)}")
+        for part in (self, self.ssl, self.settings):
+            check_ranges(part)
         something_follows = brings(self.method, "divide", "batch_loss", "own_epoch")
-        if something_follows and not 0 <= self.warmup_epochs < self.epochs:
+        if something_follows and self.warmup_epochs >= self.epochs:
             raise InputError(f"warmup_epochs must lie in [0, epochs): {self.warmup_epochs} of {self.epochs}")
-        if not 0 <= self.ema_decay < 1:
-            raise InputError(f"ema_decay must lie in [0, 1), not {self.ema_decay}")
-        if not 0 <= self.holdout < 1:
-            raise InputError(f"holdout must lie in [0, 1), not {self.holdout}")
         if self.loss_history > 1 and self.balanced_images:
             raise InputError("loss_history needs the same images in every epoch: set balanced_images to 0")
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate must be above 0, not {self.learning_rate}")
         if (getattr(self.settings, "meta", None) == "golden") != (getattr(self.settings, "golden", 0) > 0):
             raise InputError("a golden set needs both meta='golden' and golden > 0")
 
@@ -198,7 +194,7 @@ def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfi
     kinds = {"settings": type(METHODS[method].PRESETS["tuned"]), "ssl": SSLConfig, "config": TrainConfig}
     homes = {home: {f.name: f.type for f in fields(kind)} for home, kind in kinds.items()}
     changes: dict[str, dict[str, Any]] = {home: {} for home in homes}
-    for name, value in overrides.items():
+    for name, value in plain(overrides).items():
         home = next((home for home in homes if name in homes[home]), None)
         if home is None or name in ("ssl", "settings"):
             valid = sorted({name for names in homes.values() for name in names} - {"ssl", "settings"})

@@ -53,6 +53,9 @@ def device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("no CUDA device is available here; choose device=cpu or auto")
+    number = name.partition(":")[2]
+    if number and int(number) >= torch.cuda.device_count():
+        raise InputError(f"there is no device {name} here: {torch.cuda.device_count()} CUDA devices, counted from 0")
     if name == "cuda" and size() > 1:
         name = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(name)

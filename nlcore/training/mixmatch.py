@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from nlcore.basics.ranges import Range, within
+
 
 @dataclass(frozen=True)
 class SSLConfig:
@@ -27,13 +29,13 @@ class SSLConfig:
     strong : train on strong views, with targets from weak ones (UNICON); else on the weak ones.
     """
 
-    alpha: float = 1.0
-    temperature: float = 0.5
-    lam_u: float = 1.0
-    lam_r: float = 1.0
-    rampup_epochs: int = 4
+    alpha: float = within(1.0, Range(above=0))
+    temperature: float = within(0.5, Range(above=0))
+    lam_u: float = within(1.0, Range(0))
+    lam_r: float = within(1.0, Range(0))
+    rampup_epochs: int = within(4, Range(0))
     unlabelled_loss: str = "cross_entropy"
-    views: int = 1
+    views: int = within(1, Range(1))
     strong: bool = False
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from nlcore.basics.errors import Paused
 from nlcore.basics.files import user_path
 from nlcore.basics.machine import cpu_threads, reset_peak_memory
+from nlcore.basics.ranges import Range
 from nlcore.data.datasets import Dataset, load_dataset
 from nlcore.noise.labels import NoisyLabels
 from nlcore.training import checkpoint, distributed, kept
@@ -21,6 +22,8 @@ from nlcore.training.observe import observe
 from nlcore.training.report import sample_table
 from nlcore.training.result import Result
 from nlcore.training.state import State, start
+
+TIME_BUDGETS = Range(0)  # seconds
 
 
 def train(
@@ -43,13 +46,15 @@ def train(
 
     Raises
     ------
-    InputError : a configuration or data that cannot be run, or a checkpoint of something else.
+    InputError : a configuration, a time budget or data that cannot be run, or a checkpoint of something else.
     DivergenceError : the loss became NaN or infinite; the message says in which epoch.
     Paused : stopped after an epoch, by the time budget or by SIGTERM (with a folder).
     """
     started = time.perf_counter()
     config = config.resolved(dataset)
     folder = None if folder is None else user_path(folder)
+    if time_budget is not None:
+        TIME_BUDGETS.check("time_budget", time_budget)
     with distributed.joined(), cpu_threads(config.threads), sigterm_asked(folder is not None) as asked:
         dataset, noisy = prepare(config, dataset)
         state = start(config, dataset, noisy)

@@ -154,7 +154,7 @@ def new_learner(config: TrainConfig, dataset: Dataset, number: int, device: torc
         lr=config.learning_rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
-        nesterov=True,
+        nesterov=config.momentum > 0,
         fused=True,
     )
     return Learner(student, teacher, distributed.wrap(student), optimiser)

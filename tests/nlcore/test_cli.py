@@ -234,6 +234,8 @@ def test_without_network_a_missing_cache_is_one_line_and_nothing_is_written(tmp_
         (["--rate", "1.0"], ["rate", "[0, 1)"]),
         (["--subset", "5"], ["5", "10", "1347"]),
         (["--seed", "-1"], ["seed"]),
+        (["--set", "keep_share=2"], ["keep_share", "[0, 1]", "2"]),
+        (["--time-budget", "-5"], ["time_budget", "at least 0"]),
         (["--set", "learning_rate=1e30", "--method", "ce"], ["epoch 1"]),
     ],
     ids=lambda value: " ".join(value),
@@ -297,3 +299,9 @@ def test_help_of_a_command_names_its_options(monkeypatch, capsys, command, words
         cli.main()
     text = capsys.readouterr().out
     assert end.value.code == 0 and [word for word in words if word not in text] == []
+
+
+def test_a_sweep_refuses_a_time_budget_out_of_range(tmp_path, refusal):
+    (tmp_path / "grid.yml").write_text("cells: [{method: ce}]")
+    line = refusal("sweep", tmp_path / "grid.yml", "--out", tmp_path / "out", "--time-budget", "nan")
+    assert "time_budget must be at least 0, not nan" in line

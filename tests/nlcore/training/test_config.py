@@ -1,9 +1,12 @@
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import get_args
 
+import numpy as np
 import pytest
 
 from nlcore import InputError, TrainConfig
+from nlcore.basics.ranges import check_ranges
 from nlcore.methods import METHODS, anchor, tssd
 from nlcore.training.config import with_overrides
 from nlcore.training.mixmatch import PAPER_SSL, SSLConfig
@@ -57,17 +60,19 @@ def test_a_config_survives_json(method):
         ({"method": "magic"}, "'magic'.*ce, dividemix, tssd, anchor"),
         ({"preset": "best"}, "'best'.*tuned, paper"),
         ({"budget": "huge"}, "'huge'.*short, long"),
-        ({"networks": 3}, "networks 3.*1, 2"),
+        ({"networks": 3}, r"networks must lie in \[1, 2\], not 3"),
         ({"network": "resnet"}, "'resnet'.*digits_cnn, small.*preact_resnet18"),
         ({"schedule": "linear"}, "'linear'.*cosine, step, one_cycle"),
         ({"precision": "float8"}, "'float8'.*auto, bfloat16, float32"),
         ({"device": "tpu"}, "'tpu'.*auto, cpu, cuda"),
+        ({"device": "cpu:foo"}, "'cpu:foo'.*auto, cpu, cuda"),
+        ({"device": "cuda:"}, "'cuda:'.*auto, cpu, cuda"),
         ({"ssl": SSLConfig(unlabelled_loss="hinge")}, "'hinge'.*squared, cross_entropy"),
         ({"settings": anchor.AnchorConfig()}, "TSSDConfig, not AnchorConfig"),
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"batch_size": 1}, "batch_size must be at least 2"),
         ({"pad": -1}, "pad must be at least 0"),
-        ({"seed": -1}, "seed must be at least 0"),
+        ({"seed": -1}, r"seed must lie in \[0, 4294967295\], not -1"),
         ({"epochs": 5, "warmup_epochs": 5}, "warmup_epochs.*5 of 5"),
         ({"warmup_epochs": -1}, "warmup_epochs"),
         ({"ema_decay": 1.0}, "ema_decay.*1.0"),
@@ -77,7 +82,12 @@ def test_a_config_survives_json(method):
         ({"loss_history": 2, "balanced_images": 50}, "balanced_images to 0"),
         ({"confidence_penalty": -1.0}, "confidence_penalty must be at least 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
-        ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0, not nan"),
+        ({"learning_rate": float("inf")}, "learning_rate must be above 0 and finite, not inf"),
+        ({"epochs": "3"}, "epochs must be at least 1, not '3'"),
+        ({"epochs": 2.5}, "epochs must be a whole number, not 2.5"),
+        ({"seed": True}, "seed must lie in .*, not True"),
+        ({"method": "ce", "warmup_epochs": -1}, "warmup_epochs must be at least 0"),  # cross-entropy would not use it
         ({"settings": tssd.TSSDConfig(meta="golden")}, "golden"),
         ({"settings": tssd.TSSDConfig(golden=50)}, "golden"),
     ],
@@ -87,6 +97,49 @@ def test_a_value_out_of_range_is_one_clear_line(changes, message):
     with pytest.raises(InputError, match=message) as error:
         TrainConfig(**changes).resolved()
     assert "\n" not in str(error.value)
+
+
+CONFIGS = [TrainConfig, SSLConfig, *(type(method.PRESETS["tuned"]) for method in METHODS.values())]
+NUMBERS = [
+    pytest.param(one, kind, id=f"{kind.__name__}.{one.name}")
+    for kind in CONFIGS
+    for one in fields(kind)
+    if {int, float} & {one.type, *get_args(one.type)}
+]
+
+
+@pytest.mark.parametrize(("one", "kind"), NUMBERS)
+def test_every_number_of_a_configuration_has_a_range_that_is_checked_at_both_its_ends(one, kind):
+    bounds, step = one.metadata["range"], 1 if float not in {one.type, *get_args(one.type)} else 0.001
+    inside, outside = [one.default], [float("nan"), float("inf")]
+    for end, sign in ((bounds.low, -1), (bounds.high, 1)):
+        inside += [] if end is None else [end, end - sign * step]
+        outside += [] if end is None else [end + sign * step]
+    for end, sign in ((bounds.above, -1), (bounds.below, 1)):
+        inside += [] if end is None else [end - sign * step]
+        outside += [] if end is None else [end, end + sign * step]
+    for value in inside:
+        check_ranges(kind(**{one.name: value}))
+    for value in outside:
+        with pytest.raises(InputError, match=f"{one.name} must "):
+            check_ranges(kind(**{one.name: value}))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_range_is_checked_wherever_the_field_lives(method):
+    with pytest.raises(InputError, match="temperature must be above 0, not 0"):
+        with_overrides(TrainConfig(method=method), {"temperature": 0.0}).resolved()
+    if hasattr(METHODS[method].PRESETS["tuned"], "keep_share"):
+        with pytest.raises(InputError, match=r"keep_share must lie in \[0, 1\], not 2"):
+            with_overrides(TrainConfig(method=method), {"keep_share": 2}).resolved()
+
+
+def test_numbers_of_numpy_become_those_of_python():
+    settings = replace(tssd.PRESETS["tuned"], margin_rounds=np.int64(2))
+    config = TrainConfig(seed=np.int64(3), rate=np.float32(0.5), epochs=np.int32(4), settings=settings)
+    config = with_overrides(config, {"tau": np.float64(0.5), "batch_size": np.int64(16)})
+    expected = with_overrides(TrainConfig(seed=3, rate=0.5, epochs=4), {"batch_size": 16, "margin_rounds": 2})
+    assert json.dumps(config.resolved().to_dict()) == json.dumps(expected.resolved().to_dict())
 
 
 def test_the_paper_presets_of_the_two_methods_train_on_strong_views_and_dividemix_does_not():

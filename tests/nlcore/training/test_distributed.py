@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nlcore import TrainConfig, train
+from nlcore import InputError, TrainConfig, train
 from nlcore.basics.errors import Paused
 from nlcore.training import distributed
 from nlcore.training.checkpoint import NAME, read
@@ -128,6 +128,14 @@ def test_two_processes_learn_as_well_as_one(runs):
 
 
 # -- in one process
+
+
+def test_a_cuda_device_that_is_not_there_is_one_clear_line(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert distributed.device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(InputError, match="no device cuda:2 here: 2 CUDA devices"):
+        distributed.device("cuda:2")
 
 
 def test_without_torchrun_there_is_one_process_and_nothing_changes(rng):

@@ -114,7 +114,7 @@ def test_an_empty_labelled_set_does_not_end_the_run_and_is_logged(caplog):
 
 
 def test_an_empty_unlabelled_set_does_not_end_the_run_and_is_logged(caplog):
-    settings = METHODS["dividemix"].DivideMixConfig(tau=-1.0)
+    settings = METHODS["dividemix"].DivideMixConfig(keep_share=1.0)
     with caplog.at_level("INFO", "nlcore"):
         result = train(small(method="dividemix", settings=settings))
     assert result.history[-1]["labelled"]["size"] == 300 and "every sample is labelled" in caplog.text

@@ -166,7 +166,20 @@ def test_on_epoch_is_told_of_every_epoch():
     assert told == [(1, True), (2, False), (3, False)]
 
 
+def test_without_momentum_it_is_plain_sgd():
+    config = small(method="ce", epochs=1, momentum=0.0).resolved()
+    (group,) = start(config, *prepare(config)).learners[0].optimiser.param_groups
+    assert (group["momentum"], group["nesterov"]) == (0.0, False)
+
+
 # -- what can go wrong
+
+
+@pytest.mark.parametrize("seconds", [-5, float("nan"), float("inf")])
+def test_a_time_budget_out_of_range_is_refused_before_anything_is_loaded(seconds, monkeypatch):
+    monkeypatch.setattr("nlcore.training.run.load_dataset", None)
+    with pytest.raises(InputError, match="time_budget must be at least 0"):
+        train(small(), time_budget=seconds)
 
 
 def test_a_missing_accelerator_is_one_clear_line(monkeypatch):

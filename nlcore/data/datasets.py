@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nlcore.basics.chance import SEEDS
 from nlcore.basics.errors import InputError, choose, first_line
 from nlcore.basics.files import user_path
 from nlcore.data.checks import (
@@ -167,6 +168,7 @@ class Dataset:
         labels, num_classes = self.train_labels, self.num_classes
         if not num_classes <= n <= len(labels):
             raise InputError(f"subset of {n} images: {self.name} allows {num_classes} to {len(labels)}")
+        seed = SEEDS.check("seed", seed, whole=True)
         shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
         # Each sample's place in its class, as a share of the class: the n smallest shares are a stratified draw.
         place = rank_in_class(shuffled.argsort(), labels, num_classes).double() + 0.5

@@ -1,12 +1,14 @@
 """From the name of a noise to noisy labels: `corrupt` finds the model or the file, and says what came of it."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from nlcore.basics.chance import SEEDS
 from nlcore.basics.errors import InputError, choose
-from nlcore.basics.ranges import Range
+from nlcore.basics.ranges import Range, plain
 from nlcore.data.datasets import Dataset, load_dataset
 from nlcore.noise import models
 from nlcore.noise.annotators import from_votes
@@ -68,16 +70,18 @@ def corrupt(
         - `annotators:FILE`, the votes of several annotators, see `nlcore.noise.annotators`: the majority is the given
           label, ties are broken by `seed`, and `NoisyLabels.soft_labels` keeps the shares; option `index` as above.
     rate : in [0, 1). A rate of 0 leaves every label as it is.
-    seed : of a generator of its own; the global random state is neither read nor written.
+    seed : from 0 to 2**32 - 1, of a generator of its own; the global random state is neither read nor written.
     opinion : of a clean model, for the noises that need one (see `opinion_epochs`). Nothing is trained here;
         `nlcore.corrupt` does it where no opinion is passed.
 
     Raises
     ------
-    InputError : an unknown kind or option, a rate outside [0, 1) or out of the model's reach, labels that do not fit
-        the images, a label file that is missing, damaged, of another length or order, or more than labels; an opinion
-        that is missing or of other images.
+    InputError : an unknown kind or option, a rate or a seed out of range, a rate out of the model's reach, labels that
+        do not fit the images, a label file that is missing, damaged, of another length or order, or more than labels;
+        an opinion that is missing or of other images.
     """
+    rate, seed, options = plain(rate), SEEDS.check("seed", seed, whole=True), plain(options)
+    check_noise(kind, rate, options)
     noisy = _made(dataset, kind, rate, seed, opinion, options)
     index = dataset.train_index if noisy.rows is None else dataset.train_index[noisy.rows]
     return replace(noisy, index=index)
@@ -92,24 +96,23 @@ def _made(
     options: dict[str, Any],
 ) -> NoisyLabels:
     """What `corrupt` returns, before it knows its rows in the whole training set."""
+    file = label_file(kind, dataset.name, options)
     kind, argument = split_kind(kind)
-    options = _checked(kind, options)
+    options = NOISES[kind] | options
     name = f"{dataset.name}[{len(dataset.train_labels)}]"
     if len(dataset.train_labels) != dataset.full_size:
         name = f"{dataset.name}[{len(dataset.train_labels)} of {dataset.full_size}]"
     if kind == "given":
         return NoisyLabels(dataset.train_labels, None, None, None, f"given of {name}")
     if kind == "human":
-        key = human_key(dataset, argument)
-        return from_file(dataset, find_label_file(HUMAN_FILES[dataset.name]), {"key": key}, f"human:{argument}", name)
+        key = human_key(dataset.name, argument)
+        return from_file(dataset, file, {"key": key}, f"human:{argument}", name)
     if kind == "file":
-        path = find_label_file(argument)
-        if path.suffix.lower() == ".npz" and is_saved(path):
-            return saved(dataset, path)
-        return from_file(dataset, path, options, "file", name)
+        if file.suffix.lower() == ".npz" and is_saved(file):
+            return saved(dataset, file)
+        return from_file(dataset, file, options, "file", name)
     if kind == "annotators":
-        return from_votes(dataset, find_label_file(argument), options["index"], seed, name)
-    _check_rate(rate)
+        return from_votes(dataset, file, options["index"], seed, name)
     if kind == "mixed":
         return _mixed(dataset, rate, seed, options, opinion)
     if kind == "open_set":
@@ -124,21 +127,60 @@ def opinion_epochs(kind: str, rate: float | None, options: dict[str, Any]) -> in
 
     Raises
     ------
-    InputError : an unknown kind or option, a rate outside [0, 1): before anything is trained for it.
+    InputError : as `check_noise`, before anything is trained for it.
     """
-    kind, _ = split_kind(kind)
-    options = _checked(kind, options)
+    check_noise(kind, rate, options)
+    kind = split_kind(kind)[0]
+    options = NOISES[kind] | options
     if kind == "mixed":
         return opinion_epochs(options["first"], rate, options["first_options"])
-    if kind not in ("idn_pmd", "idn_seal"):
-        return None
-    _check_rate(rate)
-    return options["epochs"] if rate else None
+    return options["epochs"] if kind in ("idn_pmd", "idn_seal") and rate else None
+
+
+def check_noise(kind: str, rate: float | None, options: dict[str, Any]) -> None:
+    """Find out what is wrong with a noise as far as that can be said without any data.
+
+    Raises
+    ------
+    InputError : an unknown kind or option, a rate outside [0, 1).
+    """
+    kind = split_kind(kind)[0]
+    options = _checked(kind, options)
+    if kind in WITHOUT_RATE:
+        return
+    RATES.check("rate", rate)
+    if kind == "open_set" and options["source"] is None:
+        raise InputError("open_set noise needs the option source, the name of a dataset (or a Dataset)")
+    if kind == "mixed":
+        if split_kind(options["first"])[0] in ("mixed", "open_set", "given"):
+            raise InputError(f"mixed noise cannot begin with {options['first']}")
+        check_noise(options["first"], rate, options["first_options"])
+        then_rate = rate if options["second_rate"] is None else options["second_rate"]
+        check_noise(choose("second noise", options["second"], SECONDS), then_rate, options["second_options"])
+
+
+def label_file(kind: str, dataset_name: str, options: dict[str, Any]) -> Path | None:
+    """The file from which a noise takes the labels of a dataset; None if it takes them from none.
+
+    Raises
+    ------
+    InputError : there is no such file, or the dataset has no such human labels.
+    """
+    kind, argument = split_kind(kind)
+    if kind == "mixed":
+        options = NOISES[kind] | options
+        return label_file(options["first"], dataset_name, options["first_options"])
+    if kind == "human":
+        human_key(dataset_name, argument)
+        return find_label_file(HUMAN_FILES[dataset_name])
+    return find_label_file(argument) if kind in ("file", "annotators") else None
 
 
 def split_kind(kind: str) -> tuple[str, str]:
     """`"human:worst"` -> `("human", "worst")`, `"pairflip"` -> `("pairflip", "")`; an `InputError` if there is none."""
     base, _, argument = kind.partition(":")
+    if argument and base in NOISES and base not in WITHOUT_RATE:
+        raise InputError(f"noise {kind!r} is named {base}; say its rate apart: --rate {argument}, or rate={argument}")
     if base not in NOISES or bool(argument) != (base in ARGUMENTS):
         raise InputError(f"unknown noise {kind!r}; choose one of: {', '.join(NOISE_NAMES)}")
     return base, argument
@@ -156,14 +198,11 @@ def _checked(kind: str, options: dict[str, Any]) -> dict[str, Any]:
             raise InputError(f"option {key} of {kind} noise must be of type {expected.__name__}, not {value!r}")
     if kind == "idn_pmd":
         choose("type of idn_pmd", (defaults | options)["type"], models.PMD_TYPES)
+    if "scaling" in options:
+        choose("scaling", options["scaling"], models.SCALINGS)
     if options.get("epochs", 1) < 1:
         raise InputError(f"option epochs of {kind} noise must be at least 1, not {options['epochs']}")
     return defaults | options
-
-
-def _check_rate(rate: float | None) -> None:
-    if not isinstance(rate, int | float) or not 0 <= rate < 1:
-        raise InputError(f"the noise rate must lie in [0, 1), not {rate}")
 
 
 def _drawn(
@@ -189,7 +228,7 @@ def _drawn(
     elif kind == "pairflip":
         given = models.flip_by_map(labels, models.pairflip_target(num_classes), rate, generator)
     elif kind in ("idn_xia", "idn_shared"):
-        scaling = choose("scaling", options["scaling"], models.SCALINGS)
+        scaling = options["scaling"]
         statistics = dataset.channel_statistics() if scaling == "normalised" else None
         model = models.idn_xia_probabilities if kind == "idn_xia" else models.idn_shared_probabilities
         probabilities = model(dataset.train_images, labels, num_classes, rate, generator, scaling, statistics)
@@ -219,12 +258,8 @@ def _mixed(
     dataset: Dataset, rate: float, seed: int, options: dict[str, Any], opinion: CleanPredictions | None
 ) -> NoisyLabels:
     """One noise, then a second one on its given labels."""
-    if split_kind(options["first"])[0] in ("mixed", "open_set", "given"):
-        raise InputError(f"mixed noise cannot begin with {options['first']}")
-    then = choose("second noise", options["second"], SECONDS)
-    then_options = _checked(then, options["second_options"])
+    then, then_options = options["second"], NOISES[options["second"]] | options["second_options"]
     then_rate = rate if options["second_rate"] is None else options["second_rate"]
-    _check_rate(then_rate)
     first = corrupt(dataset, options["first"], rate, seed, opinion, **options["first_options"])
     if first.true_labels is None:
         raise InputError(f"mixed noise needs true labels, and {options['first']} has none")
@@ -242,10 +277,8 @@ def _mixed(
     )
 
 
-def _open_set(dataset: Dataset, rate: float, seed: int, source: str | Dataset | None, name: str) -> NoisyLabels:
+def _open_set(dataset: Dataset, rate: float, seed: int, source: str | Dataset, name: str) -> NoisyLabels:
     """Foreign images in place of a share of the dataset's own; every label stays, and theirs are wrong."""
-    if source is None:
-        raise InputError("open_set noise needs the option source, the name of a dataset (or a Dataset)")
     if isinstance(source, str):
         source = load_dataset(source)
     ours, theirs = (tuple(d.train_images.shape[1:]) for d in (dataset, source))

@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 PLC_ROWS, PLC_OF = 45_000, 50_000  # PLC's label files cover the first so many images of CIFAR
 
 
-def human_key(dataset: Dataset, name: str) -> str:
-    """The entry of a set of human labels in its file."""
-    choose("dataset with human labels", dataset.name, HUMAN_LABELS)
-    return HUMAN_LABELS[dataset.name][choose(f"human labels of {dataset.name}", name, HUMAN_LABELS[dataset.name])]
+def human_key(dataset: str, name: str) -> str:
+    """The entry of a set of human labels of a dataset, by their names, in its file."""
+    choose("dataset with human labels", dataset, HUMAN_LABELS)
+    return HUMAN_LABELS[dataset][choose(f"human labels of {dataset}", name, HUMAN_LABELS[dataset])]
 
 
 def from_file(dataset: Dataset, path: Path, options: dict[str, str | int | None], kind: str, name: str) -> NoisyLabels:

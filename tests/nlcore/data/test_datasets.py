@@ -198,6 +198,11 @@ def test_a_subset_keeps_images_and_labels_together_and_depends_on_its_seed(digit
     assert not torch.equal(subset.train_images, digits.subset(50, seed=2).train_images)
 
 
+def test_a_subset_refuses_a_seed_that_repeats_another(digits):
+    with pytest.raises(InputError, match="seed must lie in"):
+        digits.subset(50, seed=2**32)
+
+
 @pytest.mark.parametrize("n", [9, 1348])
 def test_a_subset_too_small_for_every_class_or_larger_than_the_data_is_refused(digits, n):
     with pytest.raises(InputError, match="10 to 1347"):

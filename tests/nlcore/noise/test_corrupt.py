@@ -61,6 +61,20 @@ def test_the_same_seed_gives_the_same_labels_whatever_the_global_random_state(
     assert torch.equal(first.given_labels, corrupt(tens, kind, rate, seed).given_labels)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**32 + 3, 2**64, 1.0, None, True])
+@pytest.mark.parametrize("kind", ["symmetric", "mixed", "given"])
+def test_a_seed_out_of_range_is_refused_because_seeds_repeat_from_there(tens, kind, seed):
+    with pytest.raises(InputError, match=r"seed must (lie in \[0, 4294967295\]|be a whole number), not"):
+        corrupt(tens, kind, 0.4, seed)
+
+
+def test_the_last_seed_is_one_of_its_own_and_numpy_may_give_it(tens):
+    last, first = (corrupt(tens, "symmetric", 0.4, seed) for seed in (np.uint32(2**32 - 1), np.int64(0)))
+    assert not torch.equal(last.given_labels, first.given_labels)
+    assert "seed=4294967295" in last.identity
+    assert torch.equal(first.given_labels, corrupt(tens, "symmetric", np.float64(0.4), 0).given_labels)
+
+
 @given(kind=any_kind, rate=st.floats(0.2, 0.8), seed=any_seed)
 def test_another_seed_gives_other_labels(tens, kind, rate, seed):
     assert not torch.equal(
@@ -315,7 +329,7 @@ def test_people_s_noise_can_be_the_first_of_two(tens, tmp_path):
         ({"first": "nothing"}, "unknown noise 'nothing'"),
         ({"second": "idn_seal"}, "unknown second noise 'idn_seal'"),
         ({"second_rate": 1.5}, r"\[0, 1\), not 1.5"),
-        ({"second_rate": "much"}, r"\[0, 1\), not much"),
+        ({"second_rate": "much"}, r"\[0, 1\), not 'much'"),
         ({"second_options": {"scale": 1}}, "unknown option 'scale' of symmetric"),
     ],
 )
@@ -369,7 +383,7 @@ def test_human_labels_of_a_subset_are_those_of_its_images(cifar, human_file):
     [
         ("human", "unknown noise 'human'.*human:SET"),
         ("file", "unknown noise 'file'.*file:PATH"),
-        ("symmetric:0.4", "unknown noise 'symmetric:0.4'"),
+        ("symmetric:0.4", "named symmetric; say its rate apart: --rate 0.4, or rate=0.4"),
         (
             "human:best",
             "unknown human labels of cifar10 'best'; choose one of: aggre, random1, random2, random3, worst",

@@ -16,7 +16,7 @@ from nlcore.basics.ranges import Range, check_ranges, plain, plain_fields, withi
 from nlcore.data.datasets import Dataset
 from nlcore.data.own import PREFIX, holds_vectors, own_options
 from nlcore.methods import METHODS, brings
-from nlcore.noise.corrupt import RATES, WITHOUT_RATE
+from nlcore.noise.corrupt import RATES, WITHOUT_RATE, check_noise
 from nlcore.training.mixmatch import SSLConfig
 from nlcore.training.networks import NETWORKS
 from nlcore.training.presets import BUDGETS, PRESETS, defaults
@@ -31,8 +31,9 @@ class TrainConfig:
     Attributes
     ----------
     dataset, data_options, noise, rate, noise_options, seed : as in `load_dataset` and `corrupt`; the seed drives
-        everything random. A noise that comes from a file has no nominal rate: `rate` becomes None. Without a `noise`,
-        own data by path keep their labels (`given`), and others get `symmetric` noise.
+        everything random. A dataset that is handed over brings its own name, see `on`. A noise that comes from a file
+        has no nominal rate: `rate` becomes None. Without a `noise`, own data by path keep their labels (`given`), and
+        others get `symmetric` noise.
     subset : train on so many images of the dataset, the same share of every class; None = all.
     balanced_images : every epoch draws so many images, equally many of every given label; 0 = all images, every epoch.
     method : a name of `nlcore.methods.METHODS`: `ce`, `dividemix`, `tssd` or `anchor`.
@@ -108,7 +109,7 @@ class TrainConfig:
     def resolved(self, dataset: Dataset | None = None) -> "TrainConfig":
         """The same run with every None filled in (except `subset`), and checked.
 
-        Whether an own `dataset` holds images or vectors chooses its recipe.
+        A `dataset` that is handed over brings its name, and whether it holds images or vectors chooses its recipe.
 
         Raises
         ------
@@ -116,10 +117,11 @@ class TrainConfig:
         """
         choose("method", self.method, METHODS)
         choose("preset", self.preset, PRESETS)
-        config = plain_fields(self)
+        config = plain_fields(self if dataset is None else self.on(dataset.name))
         check_ranges(config)
         if config.noise.partition(":")[0] in WITHOUT_RATE:
             config = replace(config, rate=None)
+        check_noise(config.noise, config.rate, config.noise_options)
         values, ssl, settings = defaults(config, config._on_vectors(dataset))
         values |= {"ssl": ssl, "settings": settings}
         warmup = values.pop("warmup")
@@ -133,8 +135,26 @@ class TrainConfig:
         config._check()
         return config
 
+    def on(self, dataset: str) -> "TrainConfig":
+        """The same run on a dataset of this name, for one that is handed over rather than loaded.
+
+        What is left open is filled from the name, so a configuration that is still open takes it.
+
+        Raises
+        ------
+        InputError : it is filled in already, for a dataset of another name.
+        """
+        if dataset == self.dataset:
+            return self
+        if self.ssl is not None or self.settings is not None:
+            raise InputError(
+                f"this configuration is filled in for the dataset {self.dataset!r} and is used with {dataset!r}; "
+                f"begin with TrainConfig(dataset={dataset!r})"
+            )
+        return replace(self, dataset=dataset)
+
     def _on_vectors(self, dataset: Dataset | None) -> bool:
-        """Whether the data are vectors: an own dataset says so, or the path of own data."""
+        """Whether the data are vectors: a dataset that is handed over says so, or the path of own data."""
         if dataset is not None or not self.dataset.startswith(PREFIX):
             return dataset is not None and dataset.holds_vectors
         return holds_vectors(self.dataset.removeprefix(PREFIX), own_options(self.data_options))

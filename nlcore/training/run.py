@@ -38,7 +38,9 @@ def train(
     Parameters
     ----------
     config : what to run.
-    dataset : used instead of loading `config.dataset`.
+    dataset : used instead of loading `config.dataset`. The run goes by its name, which decides the recipe: a
+        configuration that is still open takes the name; one that is filled in (resolved, or with `ssl` or `settings`)
+        must have it.
     on_epoch : called after every epoch.
     folder : of checkpoints, one an epoch. A run that was stopped there goes on, with the same numbers as if it had
         not been stopped.
@@ -104,8 +106,13 @@ def sigterm_asked(listen: bool) -> Iterator[threading.Event]:
 
 
 def prepare(config: TrainConfig, dataset: Dataset | None = None) -> tuple[Dataset, NoisyLabels]:
-    """The dataset of a configuration (its subset, if it asks for one), as a learner meets it, and its noisy labels."""
-    dataset = dataset or load_dataset(config.dataset, **config.data_options)
+    """The dataset of a configuration (its subset, if it asks for one), as a learner meets it, and its noisy labels.
+
+    A `dataset` that is handed over is used instead of loading one, as in `train`.
+    """
+    if dataset is None:
+        dataset = load_dataset(config.dataset, **config.data_options)
+    config.on(dataset.name)  # refuses one that is filled in for another
     if config.subset is not None:
         dataset = dataset.subset(config.subset)
     noisy = corrupt(dataset, config.noise, config.rate, config.seed, **config.noise_options)

@@ -99,7 +99,8 @@ class State:
 
 
 def start(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> State:
-    """A fresh state for a resolved configuration."""
+    """A fresh state for a resolved configuration; an `InputError` if it is one for a dataset of another name."""
+    config = config.on(dataset.name)
     device = distributed.device(config.device)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # a batch looks like the one before: the search for a kernel pays

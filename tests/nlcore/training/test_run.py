@@ -5,6 +5,7 @@ import torch
 
 from nlcore import Dataset, InputError, TrainConfig, corrupt, load_dataset, train
 from nlcore.methods import METHODS, labelled_sets, set_names, tssd
+from nlcore.training import engine, kept
 from nlcore.training.mixmatch import PAPER_SSL
 from nlcore.training.run import prepare
 from nlcore.training.state import start
@@ -147,6 +148,27 @@ def test_labels_as_they_are_have_no_truth_to_compare_with(own_dataset, method):
 def test_a_dataset_passed_in_is_used_instead_of_the_named_one(own_dataset):
     result = train(small(dataset="mine", subset=None, method="ce", epochs=1, network="digits_cnn"), own_dataset)
     assert len(result.samples["index"]) == 200 and "mine[200 of 1347]" in result.noise["identity"]
+
+
+def test_a_dataset_passed_in_brings_its_name_and_so_its_recipe(own_dataset):
+    config = TrainConfig(epochs=1, batch_size=32, method="ce", device="cpu")
+    result = train(config, own_dataset)
+    assert result.config == replace(config, dataset="mine").resolved()
+    assert (result.config.dataset, result.config.network, result.config.pad) == ("mine", "small", 4)  # not of digits
+
+
+@pytest.mark.parametrize("runs", [engine.run, kept.run])
+def test_the_loop_takes_the_name_of_the_dataset_too(own_dataset, runs):
+    config = small(method="ce", subset=None, network="digits_cnn")
+    epoch = next(iter(runs(config, *prepare(config, own_dataset))))
+    assert epoch.state.config == replace(config, dataset="mine").resolved()
+
+
+@pytest.mark.parametrize("config", [small().resolved(), small(settings=tssd.TSSDConfig()), small(ssl=PAPER_SSL)])
+@pytest.mark.parametrize("use", [train, prepare, lambda *a: next(engine.run(*a, None)), lambda *a: start(*a, None)])
+def test_a_configuration_that_is_filled_in_for_another_dataset_is_refused(own_dataset, config, use):
+    with pytest.raises(InputError, match=r"for the dataset 'digits' and is used with 'mine'; .*dataset='mine'"):
+        use(config, own_dataset)
 
 
 def test_grey_images_of_odd_size_with_two_classes_run(rng):

@@ -12,13 +12,14 @@ from typing import Annotated, Any
 import typer
 
 from nlcore.basics import VERSION
+from nlcore.basics.chance import SEEDS
 from nlcore.basics.errors import DivergenceError, InputError, Paused, choose, first_line
 from nlcore.basics.files import save_file, suffix_of, user_path
 from nlcore.basics.progress import steps
 from nlcore.data.datasets import DATASETS, Dataset, load_dataset
 from nlcore.data.own import PREFIX
 from nlcore.methods import METHODS
-from nlcore.noise.corrupt import NOISE_NAMES
+from nlcore.noise.corrupt import NOISE_NAMES, check_noise
 from nlcore.noise.labels import NoisyLabels
 from nlcore.results.grids import read_grid
 from nlcore.results.published import TABLE_SUFFIXES, comparison, read_published, write_table
@@ -65,6 +66,7 @@ NoiseOptions = Annotated[
 TimeBudget = Annotated[
     float | None, typer.Option("--time-budget", metavar="SECONDS", help="Stop after the last epoch that fits.")
 ]
+OWN_FLAGS = {"noise_options": "--noise-option", "data_options": "--image-size, --label-column, --test ..."}
 
 
 @app.callback(invoke_without_command=True)
@@ -100,7 +102,7 @@ def train_command(
     noise_option: NoiseOptions = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any field of the config, e.g. tau=0.7. Repeatable."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other field of the config, e.g. tau=0.7. Repeatable."),
     ] = None,
     time_budget: TimeBudget = None,
 ) -> None:
@@ -108,22 +110,26 @@ def train_command(
 
     A run that was stopped (SIGTERM, a time budget, a crash) goes on when the same command is given again.
     """
-    config = TrainConfig(
-        dataset=dataset,
-        data_options=_data_options(image_size, label_column, text_column, image_column, test),
-        noise=noise,
-        rate=rate,
-        noise_options=_pairs(noise_option),
-        method=method,
-        preset=preset,
-        budget=budget,
-        networks=networks,
-        seed=seed,
-        subset=subset,
-        epochs=epochs,
-        warmup_epochs=warmup_epochs,
-    )
-    config, out = with_overrides(config, _pairs(set_)).resolved(), user_path(out)
+    options = {
+        "dataset": dataset,
+        "data_options": _data_options(image_size, label_column, text_column, image_column, test),
+        "noise": noise,
+        "rate": rate,
+        "noise_options": _pairs(noise_option),
+        "method": method,
+        "preset": preset,
+        "budget": budget,
+        "networks": networks,
+        "seed": seed,
+        "subset": subset,
+        "epochs": epochs,
+        "warmup_epochs": warmup_epochs,
+    }
+    others = _pairs(set_)
+    if twice := next((name for name in others if name in options), None):
+        flag = OWN_FLAGS.get(twice, f"--{twice.replace('_', '-')}")
+        raise InputError(f"--set {twice}: it has an option of its own; say {flag}")
+    config, out = with_overrides(TrainConfig(**options), others).resolved(), user_path(out)
     data = load_dataset(dataset, **config.data_options)
     check_output_folder(out, config)
     if is_current(stored := stored_result(out / "result.json", config)):
@@ -211,9 +217,11 @@ def noise_command(
     suffix = suffix_of(out, ".npz", ".csv")
     if out.exists():
         raise InputError(f"{out} exists already; choose another file")
+    SEEDS.check("seed", seed, whole=True)
+    check_noise(noise, rate, options := _pairs(noise_option))
     data = load_dataset(dataset, **_data_options(None, label_column, None, None, None))
     data = data if subset is None else data.subset(subset)
-    noisy = corrupt(data, noise, rate, seed, **_pairs(noise_option))
+    noisy = corrupt(data, noise, rate, seed, **options)
     if suffix == ".npz":
         noisy.save(out)
     else:
@@ -250,7 +258,10 @@ def _pairs(assignments: list[str] | None) -> dict[str, Any]:
         key, equals, value = assignment.partition("=")
         if not equals:
             raise InputError(f"{assignment!r} is not of the form KEY=VALUE")
-        pairs[key.strip()] = _value(value.strip())
+        key = key.strip()
+        if key in pairs:
+            raise InputError(f"{key} is said twice; say it once")
+        pairs[key] = _value(value.strip())
     return pairs
 
 

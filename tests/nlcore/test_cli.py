@@ -236,6 +236,9 @@ def test_without_network_a_missing_cache_is_one_line_and_nothing_is_written(tmp_
         (["--seed", "-1"], ["seed"]),
         (["--set", "keep_share=2"], ["keep_share", "[0, 1]", "2"]),
         (["--time-budget", "-5"], ["time_budget", "at least 0"]),
+        (["--seed", str(2**32)], ["seed", "[0, 4294967295]"]),
+        (["--set", "tau=0.6", "--set", "tau=0.7"], ["tau is said twice"]),
+        (["--noise", "symmetric:0.4"], ["symmetric:0.4", "--rate 0.4"]),
         (["--set", "learning_rate=1e30", "--method", "ce"], ["epoch 1"]),
     ],
     ids=lambda value: " ".join(value),
@@ -255,6 +258,9 @@ def test_bad_input_to_train_is_one_line_with_what_would_be_right_and_nothing_is_
         (["--noise", "gaussian"], ["symmetric, asymmetric, pairflip, idn_xia"]),
         (["--noise", "idn_xia", "--noise-option", "scaling=loud"], ["raw, unit, normalised"]),
         (["--rate", "-0.1"], ["[0, 1)"]),
+        (["--seed", "-1"], ["seed", "[0, 4294967295]"]),
+        (["--seed", str(2**64)], ["seed", "[0, 4294967295]"]),
+        (["--noise", "pairflip:0.4"], ["pairflip:0.4", "--rate 0.4"]),
     ],
     ids=lambda value: " ".join(value),
 )
@@ -262,6 +268,20 @@ def test_bad_input_to_noise_is_one_line_too(tmp_path, refusal, arguments, words)
     line = refusal("noise", *arguments, "--out", tmp_path / "labels" / "noisy.csv")
     assert [word for word in words if word not in line] == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "option"),
+    [
+        ("dataset", "cifar10", "--dataset"),
+        ("noise_options", "{}", "--noise-option"),
+        ("warmup_epochs", "1", "--warmup-epochs"),
+        ("rate", "0.4", "--rate"),
+    ],
+)
+def test_set_refuses_what_has_an_option_of_its_own_and_names_it(tmp_path, refusal, name, value, option):
+    line = refusal("train", "--set", f"{name}={value}", "--out", tmp_path / "run")
+    assert line.endswith(f"--set {name}: it has an option of its own; say {option}")
 
 
 @pytest.mark.parametrize(

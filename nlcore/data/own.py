@@ -68,14 +68,10 @@ def own_options(values: dict[str, Any]) -> Options:
 
 def holds_vectors(path: str, options: Options) -> bool:
     """Whether a path holds vectors, not images, as far as can be told without reading all of it."""
-    file = Path(path).expanduser()
+    file = _existing(path)
     if file.is_dir() or options.image_column is not None:
         return False
-    if file.suffix.lower() not in (".npy", ".npz") or not file.is_file():
-        return True
-    return (
-        np.load(file, mmap_mode="r", allow_pickle=False) if file.suffix.lower() == ".npy" else _arrays(file)[1]
-    ).ndim == 2
+    return file.suffix.lower() not in (".npy", ".npz") or _arrays(file)[1].ndim == 2
 
 
 def read_own(path: str, options: Options, root: Path) -> dict[str, Any]:
@@ -86,13 +82,13 @@ def read_own(path: str, options: Options, root: Path) -> dict[str, Any]:
     InputError : a path that does not exist or holds no data of a known form, no label column, a single class, a label
         that occurs once, a test set with other classes, a broken image: one line that names it.
     """
-    train = _samples(Path(path).expanduser(), options)
+    train = _samples(_existing(path), options)
     names = _class_names(train.labels, path)
     number = {name: k for k, name in enumerate(names)}
     labels = torch.tensor([number[label] for label in train.labels])
     test = None
     if isinstance(options.test, str):
-        test = _samples(Path(options.test).expanduser(), options)
+        test = _samples(_existing(options.test), options)
         if unknown := sorted(set(test.labels) - set(names)):
             raise InputError(f"{options.test} has labels that {path} has not: {', '.join(unknown[:5])}")
     elif options.test is not None and not 0 < options.test < 1:
@@ -104,13 +100,18 @@ def read_own(path: str, options: Options, root: Path) -> dict[str, Any]:
     return found if test or options.test is None else _split_off(found, float(options.test))
 
 
+def _existing(path: str) -> Path:
+    file = Path(path).expanduser()
+    if not file.exists():
+        raise InputError(f"there is no folder or file {file}")
+    return file
+
+
 def _samples(path: Path, options: Options) -> Samples:
     """What lies at a path."""
     if path.is_dir():
         files = _class_folders(path)
         return Samples([label for _, label in files], files=[file for file, _ in files])
-    if not path.is_file():
-        raise InputError(f"there is no folder or file {path}")
     name = path.name.lower()
     if name.endswith(TABLE_SUFFIXES):
         table = read_table(path, options.label_column, options.text_column, options.image_column)

@@ -7,6 +7,8 @@ cells:                          # one block or several; each is the product of i
   - noise: [symmetric:0.5, human:worst]
     method: [ce, tssd]
     seed: [0, 1, 2]
+
+A noise holds its rate, and no list is empty: what would be left out without a word is refused.
 """
 
 import itertools
@@ -21,6 +23,17 @@ from nlcore.results.cells import by_name, parse_noise
 from nlcore.training.config import TrainConfig, with_overrides
 
 
+class OnceLoader(yaml.SafeLoader):
+    """YAML in which a mapping says a key once; the usual loader takes the last one."""
+
+    def compose_mapping_node(self, anchor):
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value]
+        if twice := next((key for key in keys if keys.count(key) > 1), None):
+            raise InputError(f"line {node.start_mark.line + 1} says {twice!r} twice")
+        return node
+
+
 def read_grid(path: str | Path) -> dict[str, TrainConfig]:
     """The cells of a grid file by name, in the order of the file.
 
@@ -30,7 +43,9 @@ def read_grid(path: str | Path) -> dict[str, TrainConfig]:
         block.
     """
     try:
-        values = yaml.safe_load(user_path(path).read_text(encoding="utf-8"))
+        values = yaml.load(user_path(path).read_text(encoding="utf-8"), OnceLoader)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -52,6 +67,8 @@ def block_configs(settings: dict[str, Any], block: dict[str, Any]) -> list[Train
     """The configurations of one block: every combination of its lists, the first key varying slowest."""
     if not isinstance(settings, dict) or not isinstance(block, dict):
         raise InputError("settings and every block of cells must be mappings")
+    if empty := [name for name, values in block.items() if values == []]:
+        raise InputError(f"{empty[0]} is an empty list, which names no cell; give it a value or leave it out")
     lists = [values if isinstance(values, list) else [values] for values in block.values()]
     return [cell_config(settings | dict(zip(block, chosen, strict=True))) for chosen in itertools.product(*lists)]
 
@@ -60,6 +77,8 @@ def cell_config(values: dict[str, Any]) -> TrainConfig:
     """The resolved configuration of one cell; `noise` is of the form KIND:RATE."""
     values = dict(values)
     if "noise" in values:
+        if "rate" in values:
+            raise InputError(f"noise {values['noise']} says its rate itself; leave out rate")
         values["noise"], rate = parse_noise(values["noise"])
         if rate is not None:
             values["rate"] = rate

@@ -22,12 +22,16 @@ import torch
 from filelock import FileLock, Timeout
 
 from nlcore.basics.cores import at_most_cores, cores
-from nlcore.basics.errors import InputError, Paused, first_line
+from nlcore.basics.errors import InputError, Paused, choose, first_line
 from nlcore.basics.files import save_file, user_path
 from nlcore.basics.machine import code_version
 from nlcore.basics.progress import Board, reused
+from nlcore.data.datasets import DATASETS
+from nlcore.data.own import PREFIX
+from nlcore.noise.corrupt import label_file
 from nlcore.results.cells import by_name, cell_name
 from nlcore.results.tables import read_results
+from nlcore.training import distributed
 from nlcore.training.config import TrainConfig
 from nlcore.training.engine import Epoch
 from nlcore.training.result import is_current, stored_result
@@ -129,6 +133,18 @@ def run_grid(configs: Iterable[TrainConfig], folder: str | Path, workers: int = 
     return own.loc[[f"{name}.json" for name in cells]].reset_index(drop=True)
 
 
+def check_cell(name: str, config: TrainConfig) -> None:
+    """Raise an `InputError` for what a run would find out only when it begins: names, numbers, device, label file."""
+    try:
+        config = config.resolved()
+        if not config.dataset.startswith(PREFIX):  # of a path, `resolved` has looked whether it is there
+            choose("dataset", config.dataset, DATASETS)
+        distributed.device(config.device)
+        label_file(config.noise, config.dataset, config.noise_options)
+    except InputError as error:
+        raise InputError(f"cell {name} cannot be run, so none was started: {error}") from error
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a cell: "kept" or "ran", or the error that it ended with."""
@@ -150,6 +166,10 @@ def run_all(
 
     A cell that another process is running is left for the end, where this one waits for it. Outcomes come in the order
     of the cells.
+
+    Raises
+    ------
+    InputError : a cell that is missing cannot be run, for what can be seen before any of them starts.
     """
     if workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}")
@@ -167,6 +187,8 @@ def run_all(
             ended(Outcome(name, "kept"))
         else:
             missing.append(name)
+    for name in missing:
+        check_cell(name, cells[name])
     if missing:
         workers = min(at_most_cores(workers, "runs at a time"), len(missing))
         threads = max(1, cores() // workers)

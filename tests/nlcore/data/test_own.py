@@ -183,7 +183,9 @@ def test_a_result_names_the_classes(images):
 )
 def test_the_kind_of_data_is_known_before_they_are_read(name, options, vectors, tmp_path):
     (tmp_path / "photos").mkdir()
+    (tmp_path / "t.csv").touch()
     np.save(tmp_path / "v.npy", np.zeros((3, 2), np.float32))
+    np.save(tmp_path / "v_labels.npy", np.arange(3))
     np.savez(tmp_path / "i.npz", images=np.zeros((3, 4, 4), np.uint8), labels=np.arange(3))
     assert holds_vectors(str(tmp_path / name), own_options(options)) is vectors
 

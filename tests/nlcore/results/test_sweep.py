@@ -135,6 +135,34 @@ def test_failing_cells_are_named_and_the_others_kept(tmp_path):
     assert results(tmp_path) == [f"{cell_name(TINY)}.json"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"noise": "file:none.npy"}, "label file none.npy was not found"),
+        ({"noise": "mixed", "noise_options": {"first": "file:none.npy"}}, "label file none.npy was not found"),
+        ({"noise": "human:worst"}, "unknown dataset with human labels 'digits'"),
+        ({"dataset": "mnist"}, "unknown dataset 'mnist'"),
+        ({"device": "cuda:99"}, "CUDA device"),
+    ],
+    ids=str,
+)
+def test_every_cell_is_looked_at_before_the_first_one_starts(tmp_path, changes, message):
+    broken = replace(TINY, seed=5, **changes)
+    with pytest.raises(InputError, match=message) as error:
+        run_all(by_name([TINY, broken]), tmp_path, 1)
+    assert cell_name(broken) in str(error.value) and "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cell_that_is_stored_needs_no_label_file_any_more(stored):
+    config = replace(TINY, noise="file:none.npy")
+    values = json.loads(stored.read_text())
+    values["config"] = config.resolved().to_dict()
+    (stored.parent / f"{cell_name(config)}.json").write_text(json.dumps(values))
+    (outcome,) = run_all(by_name([config]), stored.parent, 1)
+    assert outcome.status == "kept"
+
+
 def test_failures_that_the_user_can_mend_are_an_input_error(tmp_path):
     with pytest.raises(InputError, match="rate must lie in"):
         run_grid([replace(TINY, rate=1.5)], tmp_path)

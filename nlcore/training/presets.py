@@ -75,7 +75,7 @@ TABLE = (
     Row({"warmup_epochs": 15}, "our short schedule: CIFAR-100 warms up longer", budget="short", dataset="cifar100"),
     Row({"network": "preact_resnet18", "epochs": 300, "warmup_epochs": 10}, FAMILY, budget="long"),
     Row({"warmup_epochs": 30}, FAMILY, budget="long", dataset="cifar100"),
-    Row({"learning_rate": 0.01}, "the family's Tiny-ImageNet runs (0.005 to 0.01)", dataset="tiny-imagenet"),
+    Row({"learning_rate": 0.01}, "the family's Tiny-ImageNet runs (0.005 to 0.01)", dataset="tiny_imagenet"),
     *(
         Row(
             {"network": "resnet50", "pretrained": True, "epochs": 80, "warmup_epochs": 1, "batch_size": 32}
@@ -99,7 +99,7 @@ TABLE = (
     Row({"lam_u": 0.0}, LAMBDA, preset="paper", dataset="cifar10", noise="asymmetric"),
     Row({"lam_u": 25.0}, LAMBDA, preset="paper", dataset="cifar100", noise="symmetric", rates=(0.0, 0.35)),
     Row({"lam_u": 150.0}, LAMBDA, preset="paper", dataset="cifar100", noise="symmetric", rates=(0.35, 1.0)),
-    Row({"lam_u": 30.0}, "the family's Tiny-ImageNet runs (30 to 50)", preset="paper", dataset="tiny-imagenet"),
+    Row({"lam_u": 30.0}, "the family's Tiny-ImageNet runs (30 to 50)", preset="paper", dataset="tiny_imagenet"),
     Row({"lam_u": 0.0, "alpha": 0.5}, "DivideMix's Clothing1M runs", preset="paper", dataset="clothing1m"),
 )
 

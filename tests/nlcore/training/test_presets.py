@@ -3,11 +3,13 @@ from dataclasses import fields
 import pytest
 
 from nlcore import TrainConfig
+from nlcore.data.datasets import DATASETS
 from nlcore.methods import METHODS, brings
+from nlcore.noise.corrupt import NOISES
 from nlcore.training.config import with_overrides
 from nlcore.training.mixmatch import SSLConfig
 from nlcore.training.networks import NETWORKS
-from nlcore.training.presets import BUDGETS, RECIPES, TABLE, TRAINING_PRESETS, sources
+from nlcore.training.presets import BUDGETS, PRESETS, RECIPES, TABLE, TRAINING_PRESETS, sources
 
 
 def resolved(**changes) -> TrainConfig:
@@ -33,8 +35,8 @@ DIVIDING = [name for name in METHODS if brings(name, "divide")]
         ("cifar100", "symmetric", 0.5, 150),
         ("cifar100", "symmetric", 0.8, 150),
         ("cifar100", "symmetric", 0.9, 150),
-        ("tiny-imagenet", "symmetric", 0.2, 30),
-        ("tiny-imagenet", "symmetric", 0.5, 30),
+        ("tiny_imagenet", "symmetric", 0.2, 30),
+        ("tiny_imagenet", "symmetric", 0.5, 30),
         ("clothing1m", "given", None, 0),
         ("digits", "symmetric", 0.5, 25),
     ],
@@ -76,7 +78,7 @@ def test_losses_are_averaged_over_five_epochs_from_ninety_per_cent_noise(method)
     [
         ("short", "cifar10", "preact_resnet18", 60, 10),
         ("short", "cifar100", "preact_resnet18", 60, 15),
-        ("short", "tiny-imagenet", "preact_resnet18", 60, 10),
+        ("short", "tiny_imagenet", "preact_resnet18", 60, 10),
         ("long", "cifar10", "preact_resnet18", 300, 10),
         ("long", "cifar100", "preact_resnet18", 300, 30),
         ("short", "clothing1m", "resnet50", 80, 1),
@@ -160,11 +162,22 @@ def test_every_row_has_a_source_and_sets_fields_of_the_configuration():
         assert set(recipe) <= names | {"warmup"} and recipe["network"] in NETWORKS
 
 
+def test_the_conditions_of_every_row_and_recipe_are_names_that_exist():
+    for row in TABLE:
+        names = {"dataset": DATASETS, "noise": NOISES, "budget": BUDGETS, "preset": PRESETS}
+        assert [name for name, known in names.items() if getattr(row, name) not in (None, *known)] == [], row
+    assert set(RECIPES) <= set(DATASETS)
+
+
+def test_tiny_imagenet_has_the_familys_learning_rate():
+    assert resolved(dataset="tiny_imagenet").learning_rate == 0.01
+
+
 def test_every_row_applies_to_some_run():
     noises = {"symmetric": (0.2, 0.5, 0.9), "asymmetric": (0.4,), "given": (None,)}
     runs = [
         TrainConfig(dataset=dataset, method=method, preset=preset, budget=budget, noise=noise, rate=rate)
-        for dataset in (*RECIPES, "tiny-imagenet")
+        for dataset in (*RECIPES, "tiny_imagenet")
         for method in METHODS
         for preset in TRAINING_PRESETS
         for budget in (None, *BUDGETS)

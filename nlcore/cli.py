@@ -110,6 +110,7 @@ def train_command(
 
     A run that was stopped (SIGTERM, a time budget, a crash) goes on when the same command is given again.
     """
+    first = distributed.from_torchrun() == 0  # the process that writes
     options = {
         "dataset": dataset,
         "data_options": _data_options(image_size, label_column, text_column, image_column, test),
@@ -144,7 +145,7 @@ def train_command(
             advance(row["epoch"], f"{row['phase']}{tested}")
 
         result = train(config, data, advanced, out, time_budget)
-    if distributed.from_torchrun() > 0:  # the first process writes
+    if not first:
         return
     result.save(out)
     print(f"{result.noise['identity']}, realised rate {_per_cent(result.noise['realised_rate'])}")

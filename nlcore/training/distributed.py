@@ -18,6 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nlcore.basics.errors import InputError
 
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
+
 
 def size() -> int:
     """Number of processes."""
@@ -30,14 +32,33 @@ def rank() -> int:
 
 
 def from_torchrun() -> int:
-    """The rank that torchrun gave this process, also outside of `joined`; 0 without torchrun."""
-    return int(os.environ.get("RANK", "0"))
+    """The rank that torchrun gave this process, also outside of `joined`; 0 without torchrun.
+
+    An `InputError` where the environment has only a part of what torchrun sets.
+    """
+    return _place()[0]
+
+
+def _place() -> tuple[int, int]:
+    """The rank of this process and the number of processes, as torchrun has set them; 0 of 1 without torchrun.
+
+    Raises
+    ------
+    InputError : some of its variables without the others, as a job script may leave them, or numbers that do not fit.
+    """
+    said = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    rank, size = said.get("RANK", "0"), said.get("WORLD_SIZE", "1")
+    fits = rank.isdecimal() and size.isdecimal() and int(rank) < int(size)
+    if not fits or (int(size) > 1 and len(said) < len(VARIABLES)):
+        words = ", ".join(f"{name}={said[name]}" if name in said else f"no {name}" for name in VARIABLES)
+        raise InputError(f"the environment has {words}: start with torchrun, or unset RANK and WORLD_SIZE")
+    return int(rank), int(size)
 
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Join the other processes of a torchrun inside the block."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    """Join the other processes of a torchrun inside the block; an `InputError` as `from_torchrun`."""
+    if dist.is_initialized() or _place()[1] == 1:
         yield
         return
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")

@@ -152,6 +152,40 @@ def test_without_torchrun_there_is_one_process_and_nothing_changes(rng):
     assert torch.equal(values, before)
 
 
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"RANK": "1"}, "RANK=1, no WORLD_SIZE"),
+        ({"WORLD_SIZE": "2"}, "no RANK, WORLD_SIZE=2"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "no LOCAL_RANK, no MASTER_ADDR, no MASTER_PORT"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK=2, WORLD_SIZE=2"),
+        ({"RANK": "first", "WORLD_SIZE": "2"}, "RANK=first"),
+        ({"WORLD_SIZE": ""}, "no RANK, WORLD_SIZE="),
+    ],
+    ids=str,
+)
+def test_a_part_of_what_torchrun_sets_is_refused_before_anything_is_loaded(monkeypatch, tmp_path, variables, words):
+    for name in distributed.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("nlcore.training.run.load_dataset", None)
+    for use in (distributed.from_torchrun, lambda: train(TrainConfig(), folder=tmp_path)):
+        with pytest.raises(InputError, match=words) as error:
+            use()
+        assert "unset RANK and WORLD_SIZE" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("variables", [{}, {"WORLD_SIZE": "1"}, {"RANK": "0"}, {"RANK": "0", "WORLD_SIZE": "1"}])
+def test_one_process_is_one_whoever_says_so(monkeypatch, variables):
+    for name in distributed.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with distributed.joined():
+        assert (distributed.from_torchrun(), distributed.size()) == (0, 1)
+
+
 @pytest.mark.parametrize("size", [2, 3, 4])
 @pytest.mark.parametrize("n", [0, 1, 8, 11])
 def test_the_parts_of_a_batch_are_equal_and_share_nothing(size, n, monkeypatch):

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ def clean_predictions(dataset: Dataset, seed: int, epochs: int) -> CleanPredicti
     network = NETWORKS.get(dataset.name)
     config = TrainConfig(dataset=dataset.name, noise="given", method="ce", seed=seed, epochs=epochs, network=network)
     config = config.resolved(dataset)
+    config = replace(config, batch_size=min(config.batch_size, len(dataset.train_labels)))
     name = f"{dataset.name}_{len(dataset.train_labels)}_{epochs}epochs_seed{seed}.npz"
     path, digest = data_root() / "clean_models" / name, _digest(dataset, config)
     predictions = _stored(path, digest)

@@ -168,6 +168,13 @@ def _set_aside(n: int, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor,
     if golden + held_out >= n:
         kind = f"a golden set of {golden}" if golden else f"a hold-out of {held_out}"
         raise InputError(f"{kind} leaves nothing of {n} images to train on")
+    if config.holdout and not held_out:
+        raise InputError(
+            f"a hold-out of {config.holdout:g} is no whole image of {n}; set holdout to {1 / n:.2g} or more"
+        )
+    left = min(n - golden - held_out, config.balanced_images or n)
+    if config.full_batches and config.batch_size > left:  # a batch would hold every image several times
+        raise InputError(f"batch_size {config.batch_size} is more than the {left} images to train on; set it to fewer")
     order = torch.randperm(n, generator=torch.Generator().manual_seed(stream(config.seed, "set aside")))
     parts = order.split([golden, held_out, n - golden - held_out])
     golden_rows, holdout_rows, rows = (part.sort().values for part in parts)

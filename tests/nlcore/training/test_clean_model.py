@@ -33,6 +33,10 @@ def test_a_clean_model_learns_the_labels_and_averages_over_all_its_epochs(digits
     assert float((predictions.logits.argmax(1) == digits.train_labels).double().mean()) > 0.8
 
 
+def test_a_dataset_smaller_than_a_usual_batch_has_a_clean_model_too(digits):
+    assert len(clean_predictions(digits.subset(20), seed=0, epochs=1).logits) == 20
+
+
 def test_predictions_are_kept_and_read_back(digits, trainings):
     first, second = (clean_predictions(digits, seed=0, epochs=1) for _ in range(2))
     assert len(trainings) == 1

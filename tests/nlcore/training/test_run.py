@@ -197,6 +197,28 @@ def test_without_momentum_it_is_plain_sgd():
 # -- what can go wrong
 
 
+def test_a_hold_out_of_no_image_is_refused_at_the_start():
+    with pytest.raises(
+        InputError, match=r"hold-out of 0\.001 is no whole image of 300; set holdout to 0\.0033 or more"
+    ):
+        train(small(holdout=0.001))
+    config = small(holdout=0.0033).resolved()
+    assert len(start(config, *prepare(config)).holdout[1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [({}, 300), ({"holdout": 0.1}, 270), ({"balanced_images": 100, "loss_history": 1}, 100)],
+    ids=str,
+)
+def test_full_batches_never_hold_an_image_twice_because_the_set_is_smaller(changes, left):
+    for size, full in ((left, True), (left + 1, False)):  # without full batches an epoch ends in whatever is left
+        config = small(batch_size=size, full_batches=full, **changes).resolved()
+        start(config, *prepare(config))
+    with pytest.raises(InputError, match=f"batch_size {left + 1} is more than the {left} images to train on"):
+        train(small(batch_size=left + 1, **changes))
+
+
 @pytest.mark.parametrize("seconds", [-5, float("nan"), float("inf")])
 def test_a_time_budget_out_of_range_is_refused_before_anything_is_loaded(seconds, monkeypatch):
     monkeypatch.setattr("nlcore.training.run.load_dataset", None)

@@ -109,7 +109,7 @@ def ssl_epoch(state: State, division: Division, number: int = 0) -> float:
     if len(unlabelled) == 0:
         log.info("epoch %d: every sample is labelled; nothing is guessed", state.epoch + 1)
     lam_u = rampup(state.epoch - config.warmup_epochs, config.ssl)
-    count, size, views = steps.count(len(labelled)), config.batch_size, config.ssl.views
+    count, size, views = steps.count(len(labelled)), steps.batch_size, config.ssl.views
     labelled_batches = steps.batches(labelled, count)
     if config.full_batches and len(unlabelled) < len(labelled):
         # No unlabelled sample is seen more often than a labelled one: filling half of every batch with the same six

@@ -1,5 +1,6 @@
 """Everything that changes during a run is in one `State`, and `start` makes a fresh one."""
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ from nlcore.noise.labels import NO_CLASS, NoisyLabels
 from nlcore.training import distributed
 from nlcore.training.config import TrainConfig
 from nlcore.training.networks import NETWORKS, VECTOR_NETWORKS, Network, build_network, frozen_copy
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -173,8 +176,8 @@ def _set_aside(n: int, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor,
             f"a hold-out of {config.holdout:g} is no whole image of {n}; set holdout to {1 / n:.2g} or more"
         )
     left = min(n - golden - held_out, config.balanced_images or n)
-    if config.full_batches and config.batch_size > left:  # a batch would hold every image several times
-        raise InputError(f"batch_size {config.batch_size} is more than the {left} images to train on; set it to fewer")
+    if config.full_batches and config.batch_size > left:
+        log.warning("batch_size %d is cut to the %d samples to train on", config.batch_size, left)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(stream(config.seed, "set aside")))
     parts = order.split([golden, held_out, n - golden - held_out])
     golden_rows, holdout_rows, rows = (part.sort().values for part in parts)

@@ -54,17 +54,22 @@ class Steps:
 
     state: State
 
+    @property
+    def batch_size(self) -> int:
+        """That of the configuration, or all samples if they are fewer: a full batch would hold them several times."""
+        return min(self.state.config.batch_size, len(self.state.images))
+
     def count(self, labelled: int) -> int:
         """Steps of an epoch: the same whatever is labelled with full batches, else as long as the labelled last."""
         config = self.state.config
         if config.full_batches:
-            return max(1, round(len(self.state.images) / config.batch_size))
-        return -(-labelled // config.batch_size)
+            return max(1, round(len(self.state.images) / self.batch_size))
+        return -(-labelled // self.batch_size)
 
     def batches(self, rows: torch.Tensor, steps: int, size: int | None = None) -> Iterator[torch.Tensor]:
         """So many random batches (b,) of rows (M,), each of `size` or the configuration's batch size."""
         config = self.state.config
-        return batches(rows, size or config.batch_size, steps, config.full_batches, self.state.generator)
+        return batches(rows, size or self.batch_size, steps, config.full_batches, self.state.generator)
 
     def weak(self, rows: torch.Tensor) -> torch.Tensor:
         """Weak views of training images or vectors (B,), as a network takes them: (B, C, H, W) or (B, d) float32."""

@@ -6,7 +6,7 @@ import torch
 from nlcore import Dataset, InputError, TrainConfig, corrupt, load_dataset, train
 from nlcore.methods import METHODS, labelled_sets, set_names, tssd
 from nlcore.training import engine, kept
-from nlcore.training.mixmatch import PAPER_SSL
+from nlcore.training.mixmatch import PAPER_SSL, batches
 from nlcore.training.run import prepare
 from nlcore.training.state import start
 
@@ -211,12 +211,13 @@ def test_a_hold_out_of_no_image_is_refused_at_the_start():
     [({}, 300), ({"holdout": 0.1}, 270), ({"balanced_images": 100, "loss_history": 1}, 100)],
     ids=str,
 )
-def test_full_batches_never_hold_an_image_twice_because_the_set_is_smaller(changes, left):
-    for size, full in ((left, True), (left + 1, False)):  # without full batches an epoch ends in whatever is left
-        config = small(batch_size=size, full_batches=full, **changes).resolved()
-        start(config, *prepare(config))
-    with pytest.raises(InputError, match=f"batch_size {left + 1} is more than the {left} images to train on"):
-        train(small(batch_size=left + 1, **changes))
+def test_a_batch_never_holds_a_sample_twice_because_the_set_is_smaller(changes, left, caplog, monkeypatch):
+    sizes = []
+    monkeypatch.setattr("nlcore.training.steps.batches", lambda *a: (sizes.append(len(b)) or b for b in batches(*a)))
+    train(small(batch_size=left, method="ce", **changes))
+    assert caplog.text == "" and set(sizes) == {left}
+    train(small(batch_size=left + 1, method="ce", **changes))
+    assert set(sizes) == {left} and f"batch_size {left + 1} is cut to the {left} samples to train on" in caplog.text
 
 
 @pytest.mark.parametrize("seconds", [-5, float("nan"), float("inf")])

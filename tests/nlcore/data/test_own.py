@@ -69,7 +69,7 @@ def flowers(n: int = 90) -> pd.DataFrame:
 def trained(path: Path, **options):
     """A short run with the command's own defaults."""
     config = TrainConfig(
-        dataset=f"path:{path}", data_options=options, method="tssd", epochs=4, batch_size=16, threads=1
+        dataset=f"path:{path}", data_options=options, method="dividemix", epochs=4, batch_size=16, threads=1
     )
     return train(config)
 

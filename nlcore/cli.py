@@ -2,7 +2,6 @@
 
 import codecs
 import io
-import json
 import os
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from nlcore.basics import VERSION
+from nlcore.basics.arguments import key_values, plain_value
 from nlcore.basics.chance import SEEDS
 from nlcore.basics.errors import DivergenceError, InputError, Paused, choose, first_line
 from nlcore.basics.files import save_file, suffix_of, user_path
@@ -116,7 +116,7 @@ def train_command(
         "data_options": _data_options(image_size, label_column, text_column, image_column, test),
         "noise": noise,
         "rate": rate,
-        "noise_options": _pairs(noise_option),
+        "noise_options": key_values(noise_option),
         "method": method,
         "preset": preset,
         "budget": budget,
@@ -126,7 +126,7 @@ def train_command(
         "epochs": epochs,
         "warmup_epochs": warmup_epochs,
     }
-    others = _pairs(set_)
+    others = key_values(set_)
     if twice := next((name for name in others if name in options), None):
         flag = OWN_FLAGS.get(twice, f"--{twice.replace('_', '-')}")
         raise InputError(f"--set {twice}: it has an option of its own; say {flag}")
@@ -219,7 +219,7 @@ def noise_command(
     if out.exists():
         raise InputError(f"{out} exists already; choose another file")
     SEEDS.check("seed", seed, whole=True)
-    check_noise(noise, rate, options := _pairs(noise_option))
+    check_noise(noise, rate, options := key_values(noise_option))
     data = load_dataset(dataset, **_data_options(None, label_column, None, None, None))
     data = data if subset is None else data.subset(subset)
     noisy = corrupt(data, noise, rate, seed, **options)
@@ -246,36 +246,10 @@ def _data_options(
     test: str | None,
 ) -> dict[str, Any]:
     """The options of own data that were given; a test set in numbers is a share."""
-    share = None if test is None else _value(test)
+    share = None if test is None else plain_value(test)
     values = {"image_size": image_size, "label_column": label_column, "text_column": text_column}
     values |= {"image_column": image_column, "test": share if isinstance(share, float) else test}
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _pairs(assignments: list[str] | None) -> dict[str, Any]:
-    """`["tau=0.7", "strong=true", "meta=off"]` -> `{"tau": 0.7, "strong": True, "meta": "off"}`."""
-    pairs = {}
-    for assignment in assignments or []:
-        key, equals, value = assignment.partition("=")
-        if not equals:
-            raise InputError(f"{assignment!r} is not of the form KEY=VALUE")
-        key = key.strip()
-        if key in pairs:
-            raise InputError(f"{key} is said twice; say it once")
-        pairs[key] = _value(value.strip())
-    return pairs
-
-
-def _value(text: str) -> Any:
-    """What a JSON reader or `float` makes of a text, else the text. Not YAML: it reads `off` as false, 1e-3 as text."""
-    if text.lower() in ("true", "false", "null"):
-        text = text.lower()
-    for read in (json.loads, float):
-        try:
-            return read(text)
-        except ValueError:
-            pass
-    return text
 
 
 def _plain(error: UnicodeEncodeError) -> tuple[str, int]:

@@ -88,12 +88,7 @@ def corrupt(
 
 
 def _made(
-    dataset: Dataset,
-    kind: str,
-    rate: float | None,
-    seed: int,
-    opinion: CleanPredictions | None,
-    options: dict[str, Any],
+    dataset: Dataset, kind: str, rate: float | None, seed: int, opinion: CleanPredictions | None, options: dict
 ) -> NoisyLabels:
     """What `corrupt` returns, before it knows its rows in the whole training set."""
     file = label_file(kind, dataset.name, options)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 
 from nlcore.basics.errors import InputError, choose
-from nlcore.data.datasets import CIFAR100_SUPERCLASS, Dataset
+from nlcore.data.cifar_classes import CIFAR100_SUPERCLASS
+from nlcore.data.datasets import Dataset
 
 # Patrini et al. (2017): MNIST digits 2->7, 3->8, 5<->6, 7->1; CIFAR-10 truck->automobile, bird->airplane, deer->horse,
 # cat<->dog.

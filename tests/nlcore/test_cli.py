@@ -284,26 +284,6 @@ def test_set_refuses_what_has_an_option_of_its_own_and_names_it(tmp_path, refusa
     assert line.endswith(f"--set {name}: it has an option of its own; say {option}")
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("x=1e-3", 0.001),
-        ("x=.5", 0.5),
-        ("x=2", 2),
-        ("x=true", True),
-        ("x=False", False),
-        ("x=off", "off"),  # a way of `meta`, which a YAML reader would make False
-        ("x=none", "none"),  # a way of `threshold`
-        ("x=null", None),
-        (' x = {"include_true": false}', {"include_true": False}),
-        ("x=a=b", "a=b"),
-    ],
-)
-def test_values_of_the_command_line_are_read_as_what_they_look_like(text, value):
-    read = cli._pairs([text])["x"]
-    assert read == value and type(read) is type(value)
-
-
 def test_help_names_both_commands():
     process = nlcore("--help")
     assert process.returncode == 0 and "train" in process.stdout and "noise" in process.stdout

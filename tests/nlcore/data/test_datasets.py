@@ -6,7 +6,8 @@ import torch
 
 from nlcore import Dataset, InputError, load_dataset
 from nlcore.data.checks import check_labels
-from nlcore.data.datasets import CIFAR100_SUPERCLASS, balanced_sample, rank_in_class
+from nlcore.data.cifar_classes import CIFAR100_SUPERCLASS
+from nlcore.data.datasets import balanced_sample, rank_in_class
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import truncnorm
 
 from nlcore import InputError, corrupt, load_dataset
-from nlcore.data.datasets import CIFAR100_CLASSES, CIFAR100_SUPERCLASS
+from nlcore.data.cifar_classes import CIFAR100_CLASSES, CIFAR100_SUPERCLASS
 from nlcore.noise import corrupt as noise
 from nlcore.noise.corrupt import NOISES, opinion_epochs, split_kind
 from nlcore.noise.models import ASYMMETRIC_PAIRS, CleanPredictions

@@ -131,12 +131,14 @@ def train_command(
         flag = OWN_FLAGS.get(twice, f"--{twice.replace('_', '-')}")
         raise InputError(f"--set {twice}: it has an option of its own; say {flag}")
     config, out = with_overrides(TrainConfig(**options), others).resolved(), user_path(out)
-    data = load_dataset(dataset, **config.data_options)
     check_output_folder(out, config)
     if is_current(stored := stored_result(out / "result.json", config)):
-        print(f"{out} holds this run already, finished")
-        print(summary_line(stored))
-        return
+        if (out / "samples.csv").exists():
+            print(f"{out} holds this run already, finished")
+            print(summary_line(stored))
+            return
+        if first:
+            print(f"{out} has lost its samples.csv: the run is finished again, from its checkpoint if that is there")
     with steps(config.epochs, f"{method} on {dataset}", "epochs") as advance:
 
         def advanced(epoch) -> None:
@@ -144,7 +146,7 @@ def train_command(
             tested = "" if row["test_accuracy"] is None else f", test accuracy {row['test_accuracy']:.1f} %"
             advance(row["epoch"], f"{row['phase']}{tested}")
 
-        result = train(config, data, advanced, out, time_budget)
+        result = train(config, None, advanced, out, time_budget)
     if not first:
         return
     result.save(out)

@@ -1,12 +1,17 @@
-"""Files that are never seen half-written, and the folder of what is trained once."""
+"""Files that are never seen half-written, folders that one process has to itself, and that of what is trained once."""
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from nlcore.basics.errors import InputError, first_line
 
 KEPT_EPOCHS = "NLCORE_KEPT_EPOCHS"  # the environment variable that names the folder, see `nlcore.training.kept`
+LOCK = ".lock"
 
 
 def user_path(path: str | Path) -> Path:
@@ -31,6 +36,36 @@ def save_file(path: Path, content: str | bytes) -> None:
         write_atomically(path, content)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Make a folder and have it to oneself inside the block. Afterwards nothing is left of the lock, nor of a folder
+    that was made for it and has stayed empty.
+
+    Raises
+    ------
+    InputError : at once, if another process has it, or if it cannot be written.
+    """
+    folder = Path(folder).absolute()
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    path = folder / LOCK
+    lock = FileLock(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"another run is writing into {folder}; wait for its end, or choose another folder") from None
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held: whoever opens it now sees that it is gone, and makes another
+        lock.release()
+        with contextlib.suppress(OSError):  # the first folder that is not empty
+            for empty in made:
+                empty.rmdir()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -4,11 +4,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from nlcore.basics.errors import Paused
-from nlcore.basics.files import user_path
+from nlcore.basics.files import locked, user_path
 from nlcore.basics.machine import cpu_threads, reset_peak_memory
 from nlcore.basics.ranges import Range
 from nlcore.data.datasets import Dataset, load_dataset
@@ -43,12 +43,13 @@ def train(
         must have it.
     on_epoch : called after every epoch.
     folder : of checkpoints, one an epoch. A run that was stopped there goes on, with the same numbers as if it had
-        not been stopped.
+        not been stopped. No other run may write there at the same time.
     time_budget : seconds after which no further epoch begins that would not fit, judged by the one before.
 
     Raises
     ------
-    InputError : a configuration, a time budget or data that cannot be run, or a checkpoint of something else.
+    InputError : a configuration, a time budget or data that cannot be run, a folder that another run is using, or a
+        checkpoint of something else.
     DivergenceError : the loss became NaN or infinite; the message says in which epoch.
     Paused : stopped after an epoch, by the time budget or by SIGTERM (with a folder).
     """
@@ -57,7 +58,12 @@ def train(
     folder = None if folder is None else user_path(folder)
     if time_budget is not None:
         TIME_BUDGETS.check("time_budget", time_budget)
-    with distributed.joined(), cpu_threads(config.threads), sigterm_asked(folder is not None) as asked:
+    with (
+        distributed.joined(),
+        locked(folder) if folder and distributed.rank() == 0 else nullcontext(),
+        cpu_threads(config.threads),
+        sigterm_asked(folder is not None) as asked,
+    ):
         dataset, noisy = prepare(config, dataset)
         state = start(config, dataset, noisy)
         reset_peak_memory(state.given_labels.device)

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,6 +12,7 @@ import zipfile
 import pytest
 
 from nlcore import cli
+from nlcore.basics.files import locked
 
 TRAIN = ["train", "--dataset", "digits", "--epochs", "3", "--warmup-epochs", "1", "--subset", "300"]
 
@@ -96,6 +98,35 @@ def test_a_finished_run_is_not_run_again(trained, capsys, monkeypatch):
     first, last = capsys.readouterr().out.splitlines()
     assert "finished" in first and last == process.stdout.splitlines()[-1]
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_samples_that_were_deleted_are_written_again_from_the_checkpoint(trained, tmp_path, monkeypatch, capsys):
+    process, out = trained
+    shutil.copytree(out, tmp_path / "run")
+    (tmp_path / "run" / "samples.csv").unlink()
+    monkeypatch.setattr("nlcore.training.engine.warmup_epoch", None)  # nothing is trained
+    arguments = [*TRAIN, "--rate", "0.4", "--method", "tssd", "--seed", "7", "--set", "tau=0.6"]
+    monkeypatch.setattr(sys, "argv", ["nlcore", *arguments, "--out", str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    said = capsys.readouterr().out.splitlines()
+    assert end.value.code in (0, None) and "lost its samples.csv" in said[0]
+    assert said[-1] == process.stdout.splitlines()[-1]
+    assert (tmp_path / "run" / "samples.csv").read_bytes() == (out / "samples.csv").read_bytes()
+
+
+def test_a_damaged_result_is_called_damaged(tmp_path, refusal):
+    (tmp_path / "result.json").write_text("{")
+    assert "result.json is damaged; delete it, and the same command writes it again" in refusal(
+        *TRAIN, "--out", tmp_path
+    )
+
+
+def test_a_second_run_in_one_folder_is_refused_at_once_and_changes_nothing(tmp_path, refusal):
+    with locked(tmp_path):
+        before = list(tmp_path.iterdir())
+        assert "another run is writing into" in refusal(*TRAIN, "--seed", "8", "--out", tmp_path)
+        assert list(tmp_path.iterdir()) == before
 
 
 def test_a_run_that_its_time_budget_stops_ends_with_status_75_and_goes_on(tmp_path):

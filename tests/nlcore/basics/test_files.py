@@ -1,10 +1,13 @@
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from nlcore.basics.errors import InputError
-from nlcore.basics.files import suffix_of, user_path, write_atomically
+from nlcore.basics.files import locked, suffix_of, user_path, write_atomically
 
 
 def test_a_failing_write_leaves_no_file(tmp_path, monkeypatch):
@@ -44,3 +47,35 @@ def test_a_suffix_is_known_in_any_case_and_another_one_is_refused():
     assert suffix_of(Path("a.CSV"), ".npz", ".csv") == ".csv"
     with pytest.raises(InputError, match=r"cannot write a\.txt: its name must end in \.npz or \.csv"):
         suffix_of(Path("a.txt"), ".npz", ".csv")
+
+
+def test_a_locked_folder_is_refused_to_others_at_once_and_free_afterwards(tmp_path):
+    with locked(tmp_path / "run"):
+        started = time.monotonic()
+        with pytest.raises(InputError, match=r"another run is writing into .*run; wait for its end, or choose another"):
+            locked(tmp_path / "run").__enter__()
+        assert time.monotonic() - started < 5
+    with locked(tmp_path / "run"):
+        pass
+
+
+def test_a_lock_leaves_nothing_but_what_was_written(tmp_path):
+    with pytest.raises(KeyError), locked(tmp_path / "a" / "b"):
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+    with locked(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "b" / "result").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "b", "result"]
+
+
+def test_a_lock_that_a_killed_process_has_left_is_no_lock(tmp_path):
+    code = f"import os, nlcore.basics.files as f; f.locked({str(tmp_path)!r}).__enter__(); os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 9
+    with locked(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_cannot_be_locked(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write into"), locked(tmp_path / "file" / "run"):
+        pass

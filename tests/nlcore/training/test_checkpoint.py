@@ -428,6 +428,6 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written_leaves_no_half_of_it
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match=r"cannot write a checkpoint into .*file") as error:
+    with pytest.raises(InputError, match=r"cannot write into .*file") as error:
         train(small(), folder=tmp_path / "file" / "run")
     assert "\n" not in str(error.value)

@@ -1,8 +1,8 @@
 """Datasets as tensors: every image as uint8, in the official order, never a file per image.
 
-`digits` is bundled with scikit-learn, so a first run needs no network. CIFAR is downloaded once by torchvision and
-kept as a single `.npz`; a present `.npz` is used as it is. What comes as folders of image files is decoded once into a
-memory map, see `nlcore.data.folders`.
+`digits` is bundled with scikit-learn and `glyphs` are drawn (`nlcore.data.glyphs`), so a first run needs no network.
+CIFAR is downloaded once by torchvision and kept as a single `.npz`; a present `.npz` is used as it is. What comes as
+folders of image files is decoded once into a memory map, see `nlcore.data.folders`.
 """
 
 import os
@@ -27,11 +27,12 @@ from nlcore.data.checks import (
 )
 from nlcore.data.cifar_classes import CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR100_COARSE_CLASSES, CIFAR100_SUPERCLASS
 from nlcore.data.folders import load_folder_dataset
+from nlcore.data.glyphs import LETTERS, load_glyphs
 from nlcore.data.layouts import FOLDER_DATASETS
 from nlcore.data.own import PREFIX, own_options, read_own
 from nlcore.data.vectors import check_vectors, vector_statistics
 
-DATASETS = ("digits", "cifar10", "cifar100", "cifar100_coarse", *FOLDER_DATASETS)
+DATASETS = ("digits", "glyphs", "cifar10", "cifar100", "cifar100_coarse", *FOLDER_DATASETS)
 STATISTICS_BATCH = 2000  # images whose pixels are counted at once
 
 CIFAR_SHAPE = (32, 32, 3)  # of an image in its file
@@ -183,11 +184,12 @@ def load_dataset(
 
     Parameters
     ----------
-    name : `digits` (bundled, 8 x 8), `cifar10`, `cifar100`, `cifar100_coarse` (its twenty superclasses), or a dataset
-        that lies in a folder: `tiny_imagenet`, `clothing1m`, `animal10n`, `food101n`, `webvision_mini`. The training
-        labels of the last four are as noisy as they came: train on them with noise `given`.
+    name : `digits` (bundled, 8 x 8), `glyphs` (letters, 16 x 16, drawn in a second), `cifar10`, `cifar100`,
+        `cifar100_coarse` (its twenty superclasses), or a dataset that lies in a folder: `tiny_imagenet`, `clothing1m`,
+        `animal10n`, `food101n`, `webvision_mini`. The training labels of the last four are as noisy as they
+        came: train on them with noise `given`.
         Or `path:FOLDER`, `path:TABLE`, `path:FILE.npz` or `.npy`: see `nlcore.data.own`.
-    root : where the data lies, see `data_root`. Unused by `digits`.
+    root : where the data lies, see `data_root`. Unused by `digits` and `glyphs`.
     image_size : side in pixels that images from a folder are decoded at; None = the dataset's usual one.
     options : of own data, `label_column`, `text_column`, `image_column`, `test`: see `nlcore.data.own.Options`.
 
@@ -204,6 +206,9 @@ def load_dataset(
         raise InputError(f"{', '.join(options)}: only for own data, {PREFIX}FOLDER or {PREFIX}FILE, not for {name}")
     if name == "digits":
         return _load_digits()
+    if name == "glyphs":
+        train, test = load_glyphs()
+        return Dataset("glyphs", train.images, train.labels, test.images, test.labels, LETTERS)
     root = data_root(root)
     if name in FOLDER_DATASETS:
         decoded = load_folder_dataset(name, root, image_size)

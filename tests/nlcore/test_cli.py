@@ -252,7 +252,7 @@ def test_without_network_a_missing_cache_is_one_line_and_nothing_is_written(tmp_
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--dataset", "mnist"], ["mnist", "digits", "cifar10", "cifar100"]),
+        (["--dataset", "mnist"], ["mnist", "digits", "glyphs", "cifar10", "cifar100"]),
         (["--method", "magic"], ["magic", "ce", "dividemix", "tssd", "anchor"]),
         (["--noise", "gaussian"], ["gaussian", "symmetric", "asymmetric", "pairflip", "idn_xia"]),
         (["--preset", "best"], ["best", "tuned", "paper"]),
@@ -285,7 +285,7 @@ def test_bad_input_to_train_is_one_line_with_what_would_be_right_and_nothing_is_
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--dataset", "mnist"], ["digits, cifar10, cifar100"]),
+        (["--dataset", "mnist"], ["digits, glyphs, cifar10, cifar100"]),
         (["--noise", "gaussian"], ["symmetric, asymmetric, pairflip, idn_xia"]),
         (["--noise", "idn_xia", "--noise-option", "scaling=loud"], ["raw, unit, normalised"]),
         (["--rate", "-0.1"], ["[0, 1)"]),

@@ -144,7 +144,7 @@ def test_labels_that_are_not_int64_are_refused():
 
 
 def test_an_unknown_name_lists_the_valid_ones():
-    with pytest.raises(InputError, match=r"'mnist'.*digits, cifar10, cifar100"):
+    with pytest.raises(InputError, match=r"'mnist'.*digits, glyphs, cifar10, cifar100"):
         load_dataset("mnist")
 
 

@@ -16,9 +16,10 @@ from nlcore.data.cifar_classes import CIFAR100_SUPERCLASS
 from nlcore.data.datasets import Dataset
 
 # Patrini et al. (2017): MNIST digits 2->7, 3->8, 5<->6, 7->1; CIFAR-10 truck->automobile, bird->airplane, deer->horse,
-# cat<->dog.
+# cat<->dog. Glyphs, letters A-H, J, K, each to the letter most like it in shape: D->B, E<->F, G->C, K->H.
 ASYMMETRIC_PAIRS = {
     "digits": {2: 7, 3: 8, 5: 6, 6: 5, 7: 1},
+    "glyphs": {3: 1, 4: 5, 5: 4, 6: 2, 9: 7},
     "cifar10": {9: 1, 2: 0, 4: 7, 3: 5, 5: 3},
 }
 SCALINGS = ("raw", "unit", "normalised")

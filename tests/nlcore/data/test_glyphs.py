@@ -3,9 +3,10 @@ import time
 import pytest
 import torch
 
-from nlcore import InputError, load_dataset
+from nlcore import InputError, corrupt, load_dataset
 from nlcore.data import glyphs
 from nlcore.data.glyphs import FONTS, LETTERS, UNSEEN_FONTS, composed, draw_glyphs, letter_masks, load_glyphs
+from nlcore.noise.models import ASYMMETRIC_PAIRS
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +184,18 @@ def test_the_named_data_set_is_what_is_drawn_in_its_order(both):
     assert torch.equal(dataset.test_images, test.images) and torch.equal(dataset.test_labels, test.labels)
     part = dataset.subset(300)
     assert torch.equal(part.train_labels, train.labels[part.train_index])
+
+
+def test_asymmetric_noise_sends_a_letter_to_the_one_most_like_it_in_shape():
+    masks = letter_masks().flatten(2)
+    masks = masks - masks.mean(2, keepdim=True)
+    masks = masks / masks.norm(dim=2, keepdim=True)
+    alike = torch.einsum("fap,fbp->ab", masks, masks).fill_diagonal_(0)
+    noisy = corrupt(load_dataset("glyphs"), "asymmetric", 0.4, 0)
+    moved = noisy.given_labels != noisy.true_labels
+    assert torch.equal(noisy.given_labels[moved], alike.argmax(1)[noisy.true_labels[moved]])
+    assert set(noisy.true_labels[moved].tolist()) == set(ASYMMETRIC_PAIRS["glyphs"])
+    assert float(moved.float().mean()) == pytest.approx(0.4 * 5 / 10, abs=0.02)
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_pairflip_moves_exactly_the_nominal_share_to_the_next_class(make_dataset
     assert torch.equal(noisy.given_labels[moved], (noisy.true_labels[moved] + 1) % k)
 
 
-@given(name=st.sampled_from(["digits", "cifar10"]), rate=any_rate, seed=any_seed)
+@given(name=st.sampled_from(["digits", "glyphs", "cifar10"]), rate=any_rate, seed=any_seed)
 def test_asymmetric_moves_labels_along_the_pairs_once_and_never_twice(make_dataset, name, rate, seed):
     noisy = corrupt(make_dataset(300, 10, name=name), "asymmetric", rate, seed)
     for true, label in zip(noisy.true_labels.tolist(), noisy.given_labels.tolist(), strict=True):

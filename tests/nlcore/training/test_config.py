@@ -21,10 +21,11 @@ def test_resolving_fills_everything_in_and_resolving_again_changes_nothing(metho
 
 
 def test_the_dataset_decides_network_and_lengths():
-    digits, cifar = TrainConfig().resolved(), TrainConfig(dataset="cifar10").resolved()
-    assert (digits.network, cifar.network) == ("digits_small", "small")
-    assert (digits.epochs, digits.warmup_epochs) == (30, 9) and cifar.epochs == 60
-    assert not digits.flip and cifar.flip
+    digits, glyphs, cifar = (TrainConfig(dataset=name).resolved() for name in ("digits", "glyphs", "cifar10"))
+    assert (digits.network, glyphs.network, cifar.network) == ("digits_small", "glyphs_small", "small")
+    assert (digits.epochs, digits.warmup_epochs) == (glyphs.epochs, glyphs.warmup_epochs) == (30, 9)
+    assert cifar.epochs == 60 and cifar.flip and not digits.flip and not glyphs.flip
+    assert (digits.batch_size, glyphs.batch_size) == (32, 64)
 
 
 def test_the_presets_differ_in_what_the_experiments_recommend():
@@ -61,7 +62,7 @@ def test_a_config_survives_json(method):
         ({"preset": "best"}, "'best'.*tuned, paper"),
         ({"budget": "huge"}, "'huge'.*short, long"),
         ({"networks": 3}, r"networks must lie in \[1, 2\], not 3"),
-        ({"network": "resnet"}, "'resnet'.*digits_cnn, small.*preact_resnet18"),
+        ({"network": "resnet"}, "'resnet'.*digits_cnn, glyphs_small, small.*preact_resnet18"),
         ({"schedule": "linear"}, "'linear'.*cosine, step, one_cycle"),
         ({"precision": "float8"}, "'float8'.*auto, bfloat16, float32"),
         ({"device": "tpu"}, "'tpu'.*auto, cpu, cuda"),

@@ -20,7 +20,9 @@ from nlcore.training.networks import (
 )
 
 
-@pytest.mark.parametrize(("name", "channels", "size"), [("digits_cnn", 1, 8), ("small", 3, 32)])
+@pytest.mark.parametrize(
+    ("name", "channels", "size"), [("digits_cnn", 1, 8), ("glyphs_small", 1, 16), ("small", 3, 32)]
+)
 def test_forward_gives_logits_and_pooled_non_negative_features_in_float32(name, channels, size, rng):
     network = build_network(name, channels, 7, seed=0)
     logits, features = network(torch.randn(5, channels, size, size, generator=rng))
@@ -66,7 +68,7 @@ def test_weights_depend_on_the_seed_alone_and_the_global_state_stays(unchanged_g
 
 
 def test_an_unknown_network_lists_the_valid_ones():
-    with pytest.raises(InputError, match=r"'resnet'.*digits_cnn, small"):
+    with pytest.raises(InputError, match=r"'resnet'.*digits_cnn, glyphs_small, small"):
         build_network("resnet", 1, 10, 0)
 
 

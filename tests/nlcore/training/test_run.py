@@ -48,6 +48,11 @@ def test_every_method_runs_from_warm_up_to_its_own_epochs(finished, method, pres
     assert result.config == small(method=method, preset=preset).resolved()
 
 
+def test_a_few_epochs_learn_most_of_the_glyphs():
+    result = train(TrainConfig(dataset="glyphs", rate=0.0, method="ce", epochs=6, device="cpu"))
+    assert 70 < result.last < 95
+
+
 @pytest.mark.parametrize(("method", "preset"), [c for c in COMBINATIONS if c[0] != "ce"])
 def test_every_epoch_of_a_method_records_its_sets_and_the_classes_of_the_labelled_one(finished, method, preset):
     for row in finished(method, preset).history[1:]:

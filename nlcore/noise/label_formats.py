@@ -207,7 +207,8 @@ def _read_table(content: bytes, class_names: tuple[str, ...], sep: str) -> tuple
 
     # Without a header, pandas refuses a second line that is longer than the first; with one, it would shift columns.
     first = read(header=None, nrows=2, dtype=str, keep_default_na=False).iloc[0]
-    header = None if all(map(_is_number, first)) or any(cell in class_names for cell in first) else 0
+    words = [cell for cell in first if not _is_number(cell)]
+    header = 0 if words and not set(words) & set(class_names) else None
     table = read(header=header, low_memory=False)
     numbers = [column.dtype.kind in "iu" for _, column in table.items()]
     texts = table if all(numbers) else read(header=header, dtype=str, keep_default_na=False)

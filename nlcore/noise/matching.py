@@ -134,4 +134,5 @@ def positions(file: LabelFile, dataset: Dataset, path: Path) -> tuple[torch.Tens
         return index[rows], rows
     if size == len(index):
         return torch.arange(size), None
-    raise InputError(f"{path} has {size} labels, {dataset.name} has {len(index)} training images")
+    hint = "; a number in the first line is a label, not a header" if size == dataset.full_size + 1 else ""
+    raise InputError(f"{path} has {size} labels, {dataset.name} has {len(index)} training images{hint}")

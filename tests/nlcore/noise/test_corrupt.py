@@ -556,6 +556,11 @@ def test_an_id_that_names_no_rows_is_asked_about_and_can_be_left_aside(tens, tmp
     assert torch.equal(corrupt(tens, kind, None, 0, index="none").given_labels, given)
 
 
+def test_one_label_too_many_may_be_a_header(tens, tmp_path):
+    (tmp_path / "labels.csv").write_text("\n".join(map(str, [0, *tens.train_labels.tolist()])))
+    assert "has 401 labels" in (message := file_error(tens, f"file:{tmp_path / 'labels.csv'}")) and "header" in message
+
+
 def test_labels_counted_from_1_are_refused_as_such(tens, tmp_path):
     assert "counted from 1 to 10" in file_error(tens, write(tmp_path / "labels.csv", shuffled_labels(tens) + 1))
 

@@ -67,6 +67,11 @@ def test_a_first_line_with_the_name_of_a_class_is_no_header(tmp_path):
     assert read_contents(tmp_path / "a.txt", ("cat", "dog")).arrays[""].tolist() == ["cat", "dog"]
 
 
+def test_a_number_that_is_the_name_of_a_class_is_a_header_beside_a_blank_one(tmp_path):
+    (tmp_path / "a.csv").write_text(",0\n1,3\n0,5\n")  # as pandas writes a series
+    assert read_contents(tmp_path / "a.csv", tuple("0123456789")).arrays["0"].tolist() == [3, 5]
+
+
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.json", "a.json.gz"])
 def test_damage_is_named(tmp_path, name):
     (tmp_path / name).write_bytes(b'{"label": [3, ')

@@ -279,7 +279,8 @@ def main() -> None:
         try:
             app()
         finally:
-            sys.stdout.flush()
+            if sys.stdout is not None:  # closed from the start, as by `>&-`
+                sys.stdout.flush()
     except BrokenPipeError:  # who reads, `head` for example, has seen enough; Python must not flush again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

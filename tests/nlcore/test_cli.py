@@ -225,8 +225,9 @@ def test_a_terminal_without_the_sign_gets_a_plain_one(two_seeds):
     assert process.returncode == 0 and " +- " in process.stdout and process.stderr == ""
 
 
-def test_who_stops_reading_gets_no_traceback(two_seeds):
-    command = f"{sys.executable} -m nlcore table {two_seeds} | true"
+@pytest.mark.parametrize("reader", ["| true", ">&-"])
+def test_who_does_not_read_gets_no_traceback(two_seeds, reader):
+    command = f"{sys.executable} -m nlcore table {two_seeds} {reader}"
     process = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
     assert process.stderr == ""
 

@@ -14,13 +14,13 @@ from nlcore.basics import VERSION
 from nlcore.basics.arguments import key_values, plain_value
 from nlcore.basics.chance import SEEDS
 from nlcore.basics.errors import DivergenceError, InputError, Paused, choose, first_line
-from nlcore.basics.files import save_file, suffix_of, user_path
+from nlcore.basics.files import suffix_of, user_path
 from nlcore.basics.progress import steps
-from nlcore.data.datasets import DATASETS, Dataset, load_dataset
+from nlcore.data.datasets import DATASETS, load_dataset
 from nlcore.data.own import PREFIX
 from nlcore.methods import METHODS
 from nlcore.noise.corrupt import NOISE_NAMES, check_noise
-from nlcore.noise.labels import NoisyLabels
+from nlcore.noise.labels import write_csv
 from nlcore.results.grids import read_grid
 from nlcore.results.published import TABLE_SUFFIXES, comparison, read_published, write_table
 from nlcore.results.sweep import Outcome, run_all
@@ -228,16 +228,24 @@ def noise_command(
     if suffix == ".npz":
         noisy.save(out)
     else:
-        _write_csv(out, noisy.shown(data), noisy)
+        write_csv(out, noisy.shown(data), noisy)
     print(f"{noisy.identity}: realised rate {_per_cent(noisy.rate)}")
 
 
-def _write_csv(out: Path, data: Dataset, noisy: NoisyLabels) -> None:
-    """index, given label, true label: the index is that of the whole training set; a truth that is unknown is empty."""
-    true = [""] * len(noisy.given_labels) if noisy.true_labels is None else noisy.true_labels.tolist()
-    columns = zip(data.train_index.tolist(), noisy.given_labels.tolist(), true, strict=True)
-    lines = ["index,given_label,true_label", *(f"{i},{given},{t}" for i, given, t in columns)]
-    save_file(out, "\n".join(lines) + "\n")
+@app.command("features")
+def features_command(
+    data: Annotated[str, typer.Argument(help="A data set of images, or path:FOLDER.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write, .npz; `--dataset path:OUT` reads it.")],
+    backbone: Annotated[str, typer.Option(help="efficientnet_lite0, or torchvision:NAME.")] = "efficientnet_lite0",
+    size: Annotated[int, typer.Option(help="Pixels that images are resized to.")] = 112,
+    test: TestData = None,
+) -> None:
+    """Turn images into vectors once, by a pretrained network. Stopped anywhere, the same command goes on."""
+    from nlcore.data.features import extract_features
+
+    images = load_dataset(data, **_data_options(None, None, None, None, test))
+    dim = extract_features(images, user_path(out), backbone, size)
+    print(f"wrote {out}: {len(images.train_labels)} + {len(images.test_labels)} vectors of {dim} numbers")
 
 
 def _data_options(

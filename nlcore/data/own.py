@@ -2,7 +2,7 @@
 
     path:FOLDER              one folder a class, images of any size and colour mode
     path:TABLE               .csv, .tsv (also .gz) or .parquet: a label column, and numbers, a text or image files
-    path:FILE.npz            arrays `inputs` and `labels`
+    path:FILE.npz            arrays `inputs` and `labels`; and `test_inputs` and `test_labels`, if there are any
     path:FILE.npy            vectors or images, with the labels in FILE_labels.npy, .csv or .txt beside it
 
 What is read becomes images or vectors; class names are the labels that were found, in order.
@@ -89,10 +89,12 @@ def read_own(path: str, options: Options, root: Path) -> dict[str, Any]:
     test = None
     if isinstance(options.test, str):
         test = _samples(_existing(options.test), options)
-        if unknown := sorted(set(test.labels) - set(names)):
-            raise InputError(f"{options.test} has labels that {path} has not: {', '.join(unknown[:5])}")
+    elif options.test is None and path.endswith(".npz"):
+        test = _test_arrays(_existing(path))
     elif options.test is not None and not 0 < options.test < 1:
         raise InputError(f"test must be a path or a share between 0 and 1, not {options.test}")
+    if test and (unknown := sorted(set(test.labels) - set(names))):
+        raise InputError(f"the test set has labels that {path} has not: {', '.join(unknown[:5])}")
     test_labels = torch.tensor([number[label] for label in test.labels] if test else [], dtype=torch.int64)
     train_inputs, test_inputs, statistics = _inputs(train, labels, test, test_labels, names, path, options, root)
     found = {"train_images": train_inputs, "train_labels": labels, "test_images": test_inputs}
@@ -159,6 +161,14 @@ def _arrays(path: Path) -> tuple[list[str], np.ndarray]:
         wanted = f"one of {', '.join(INPUT_NAMES)} and one of {', '.join(LABEL_NAMES)}"
         raise InputError(f"{path} needs arrays called {wanted}; it has {', '.join(entries) or 'none'}")
     return _words(labels, path), inputs
+
+
+def _test_arrays(path: Path) -> Samples | None:
+    """The test set in a .npz file, if it has one."""
+    with np.load(path, allow_pickle=False) as archive:
+        if not {"test_inputs", "test_labels"} <= set(archive.files):
+            return None
+        return Samples(_words(archive["test_labels"], path), archive["test_inputs"])
 
 
 def _labels_beside(path: Path) -> list[str]:

@@ -154,3 +154,14 @@ def realised_transition(true_labels: torch.Tensor, given_labels: torch.Tensor, n
     pairs = true_labels[known] * num_classes + given_labels[known]
     counts = torch.bincount(pairs, minlength=num_classes**2).double().reshape(num_classes, num_classes)
     return counts / counts.sum(1, keepdim=True)
+
+
+def write_csv(path: Path, dataset: Dataset, noisy: NoisyLabels) -> None:
+    """The labels of a dataset as a learner meets it: index, given label, true label.
+
+    The index is that of the whole training set; a truth that is unknown is empty.
+    """
+    true = [""] * len(noisy.given_labels) if noisy.true_labels is None else noisy.true_labels.tolist()
+    columns = zip(dataset.train_index.tolist(), noisy.given_labels.tolist(), true, strict=True)
+    lines = ["index,given_label,true_label", *(f"{i},{given},{t}" for i, given, t in columns)]
+    save_file(path, "\n".join(lines) + "\n")

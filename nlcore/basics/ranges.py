@@ -8,13 +8,11 @@
 
 import math
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
 from nlcore.basics.errors import InputError
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def plain_fields(settings: T) -> T:
+def plain_fields(settings: Any) -> Any:
     """A dataclass, and those in its fields, with `plain` values."""
     values = {one.name: getattr(settings, one.name) for one in fields(settings)}
     for name, value in values.items():

@@ -137,7 +137,7 @@ def check_output_folder(folder: str | Path, config: TrainConfig) -> None:
 
     Raises
     ------
-    InputError : it cannot be written, or it already holds the result of another configuration.
+    InputError : it cannot be written, or it already holds the result of another configuration, or a damaged one.
     """
     folder = user_path(folder)
     try:
@@ -149,19 +149,28 @@ def check_output_folder(folder: str | Path, config: TrainConfig) -> None:
     present = folder / "result.json"
     if not present.exists():
         return
+    if _read(present) is None:
+        raise InputError(f"{present} is damaged; delete it, and the same command writes it again")
     if stored_result(present, config) is None:
         raise InputError(f"{folder} already holds another run; choose another folder")
 
 
 def stored_result(path: Path, config: TrainConfig) -> dict[str, Any] | None:
     """The values of a result file if it is of this configuration; None if not, or if it is missing or damaged."""
-    wanted = json.loads(json.dumps(config.resolved().to_dict()))
+    wanted, values = json.loads(json.dumps(config.resolved().to_dict())), _read(path)
+    # `auto` takes either precision, so a run in either answers it; before there was `auto`, results named theirs.
+    either = {"precision": "auto"} if wanted["precision"] == "auto" else {}
+    if values is None:
+        return None
+    stored = {"data_options": {}} | values["config"] | either  # older results know no options of own data
+    return values if stored == wanted else None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The values of a result file; None if it is missing, or damaged, so that it does not even say what it is of."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        # `auto` takes either precision, so a run in either answers it; before there was `auto`, results named theirs.
-        either = {"precision": "auto"} if wanted["precision"] == "auto" else {}
-        stored = {"data_options": {}} | values["config"] | either  # older results know no such options
-        return values if stored == wanted else None
+        return values if values["config"] | {} else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -256,10 +256,12 @@ def test_a_grey_image_has_three_equal_channels(tmp_path):
     assert torch.equal(image, torch.from_numpy(pixels).expand(3, 8, 8))
 
 
-def test_an_image_with_transparency_keeps_its_colours(tmp_path):
-    pixels = np.concatenate([made_pixels(99, 8, 8), np.full((8, 8, 1), 7, np.uint8)], axis=2)
+def test_an_image_with_transparency_keeps_its_colours_where_it_is_opaque(tmp_path):
+    opaque = np.where(np.arange(64).reshape(8, 8, 1) % 2, 255, 0).astype(np.uint8)
+    pixels = np.concatenate([made_pixels(99, 8, 8), opaque], axis=2)
     image = first_image(tmp_path, 8, lambda path: write_image(path, pixels))
-    assert torch.equal(image, torch.from_numpy(pixels[:, :, :3].transpose(2, 0, 1).copy()))
+    expected = np.where(opaque, pixels[:, :, :3], 255)
+    assert torch.equal(image, torch.from_numpy(expected.astype(np.uint8).transpose(2, 0, 1).copy()))
 
 
 def test_a_jpeg_has_the_pixels_that_pil_reads(tmp_path):

@@ -12,6 +12,7 @@ from nlcore.basics.chance import seeded
 from nlcore.training.networks import (
     CONVOLUTIONS,
     NETWORKS,
+    VECTOR_NETWORKS,
     PreActBlock,
     average_weights,
     build_network,
@@ -165,8 +166,9 @@ def test_large_networks_take_grey_images_too(name, size):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_gives_float32_whose_logits_are_those_of_its_features(name, rng):
     network = build_network(name, 3, 7, seed=0).eval()
+    shape = (2, 3) if name in VECTOR_NETWORKS else (2, 3, 32, 32)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        logits, features = network(torch.randn(2, 3, 32, 32, generator=rng))
+        logits, features = network(torch.randn(shape, generator=rng))
         again = network.classify(features)
     assert logits.dtype == features.dtype == torch.float32
     assert logits.shape == (2, 7) and features.shape == (2, network.classifier.in_features)

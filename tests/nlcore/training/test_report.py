@@ -14,8 +14,9 @@ TARGET = torch.tensor([0, 0, 0, 0, 1, 1, 0, 0])  # sample 3 was corrected
 MEMBERSHIP = torch.tensor([0, 0, 2, 1, 0, 2, 0, 2])  # easy 0 1 4 6, corrected 3, hard 2 5 7
 
 
-def made_state(true=TRUE):
-    return SimpleNamespace(given_labels=GIVEN, true_labels=true, num_classes=3, index=torch.arange(10, 18))
+def made_state(true=TRUE, class_names=("0", "1", "2")):
+    index = torch.arange(10, 18)
+    return SimpleNamespace(given_labels=GIVEN, true_labels=true, num_classes=3, index=index, class_names=class_names)
 
 
 def made_division():
@@ -63,3 +64,12 @@ def test_the_sample_table_corrects_labelled_samples_by_target_and_others_by_pred
     assert table["set"] == ["easy", "easy", "hard", "corrected", "easy", "hard", "easy", "hard"]
     assert table["corrected_label"] == [0, 0, 2, 0, 1, 2, 0, 2]
     assert table["given_label"] == GIVEN.tolist() and table["true_label"] == TRUE.tolist()
+
+
+def test_names_of_classes_stand_beside_their_numbers():
+    logits = torch.nn.functional.one_hot(torch.full((8,), 2), 3).float()
+    snapshot = Snapshot(logits, torch.zeros(8, 1), torch.zeros(8))
+    names = ("ape", "bee", "cow")
+    table = sample_table(made_state(class_names=names), snapshot, made_division())
+    assert table["given_name"] == [names[label] for label in GIVEN.tolist()]
+    assert table["corrected_name"] == [names[label] for label in table["corrected_label"]]

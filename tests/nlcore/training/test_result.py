@@ -132,7 +132,7 @@ def test_the_same_configuration_may_be_run_again(tmp_path):
 @pytest.mark.parametrize("content", ["", "[]", "{}", "not json", '{"config": 3}'])
 def test_a_folder_with_an_unreadable_result_is_refused(tmp_path, content):
     (tmp_path / "result.json").write_text(content)
-    with pytest.raises(InputError, match="another run"):
+    with pytest.raises(InputError, match=r"result\.json is damaged; delete it"):
         check_output_folder(tmp_path, TrainConfig())
 
 

@@ -56,7 +56,7 @@ class Steps:
 
     @property
     def batch_size(self) -> int:
-        """How many samples a batch has: all of them, if there are fewer than the configuration says."""
+        """Samples of a batch. All of them, if there are fewer than the configuration says."""
         return min(self.state.config.batch_size, len(self.state.images))
 
     def count(self, labelled: int) -> int:

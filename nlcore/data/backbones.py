@@ -78,23 +78,20 @@ def lite0(images: torch.Tensor, weights: Weights) -> torch.Tensor:
 
     def convolve(x: torch.Tensor, name: str, stride: int = 1) -> torch.Tensor:
         weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-        groups = x.shape[1] // weight.shape[1]
-        return F.conv2d(_same(x, weight.shape[2], stride), weight, bias, stride, groups=groups)
+        missing = [max((-(-side // stride) - 1) * stride + weight.shape[2] - side, 0) for side in x.shape[2:]]
+        if any(m % 2 for m in missing):  # TensorFlow's "same" puts what is odd to the right and below
+            x = F.pad(x, [part for m in missing[::-1] for part in (m // 2, m - m // 2)])
+            missing = [0, 0]
+        return F.conv2d(x, weight, bias, stride, [m // 2 for m in missing], groups=x.shape[1] // weight.shape[1])
 
     x = images.contiguous(memory_format=torch.channels_last)
-    x = F.relu6(convolve(x, "stem", 2))
+    x = convolve(x, "stem", 2).clamp_(0, 6)
     for number, stride in enumerate(LITE0_STRIDES):
-        y = F.relu6(convolve(x, f"{number}.expand")) if f"{number}.expand.weight" in weights else x
-        y = F.relu6(convolve(y, f"{number}.depthwise", stride))
+        y = convolve(x, f"{number}.expand").clamp_(0, 6) if f"{number}.expand.weight" in weights else x
+        y = convolve(y, f"{number}.depthwise", stride).clamp_(0, 6)
         y = convolve(y, f"{number}.project")
         x = x + y if y.shape == x.shape else y
-    return F.relu6(convolve(x, "head")).mean((2, 3))
-
-
-def _same(x: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
-    """Padding as TensorFlow's "same": what is odd goes to the right and below."""
-    missing = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[:1:-1]]
-    return F.pad(x, [part for m in missing for part in (m // 2, m - m // 2)]) if any(missing) else x
+    return convolve(x, "head").clamp_(0, 6).mean((2, 3))
 
 
 def _torchvision(name: str, size: int) -> Backbone:

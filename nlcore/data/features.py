@@ -17,7 +17,8 @@ from nlcore.basics.progress import beat, steps
 from nlcore.data.backbones import load_backbone
 from nlcore.data.datasets import Dataset
 
-AT_ONCE = 256  # images in one pass
+AT_ONCE = 512  # images after which the work is kept
+PASS = 32  # images in one pass: activations that fit into a processor's cache are twice as fast as those of hundreds
 
 
 def extract_features(dataset: Dataset, out: Path, backbone: str = "efficientnet_lite0", size: int = 112) -> int:
@@ -50,7 +51,7 @@ def extract_features(dataset: Dataset, out: Path, backbone: str = "efficientnet_
             advance(done)
             while done < n:
                 part = _rows(images, done, min(done + AT_ONCE, n))
-                kept[done : done + len(part)] = network(part).numpy()
+                kept[done : done + len(part)] = torch.cat([network(few) for few in part.split(PASS)]).numpy()
                 done += len(part)
                 kept.flush()
                 write_atomically(note, json.dumps({"identity": identity, "done": done}))

@@ -1,4 +1,4 @@
-"""The command line, also as `python -m nlcore`: `train`, `noise`, `sweep` and `table`."""
+"""The command line, also as `python -m nlcore`: `train`, `noise`, `features`, `sweep` and `table`."""
 
 import codecs
 import io
@@ -19,14 +19,14 @@ from nlcore.basics.progress import steps
 from nlcore.data.datasets import DATASETS, load_dataset
 from nlcore.data.own import PREFIX
 from nlcore.methods import METHODS
-from nlcore.noise.corrupt import NOISE_NAMES, check_noise
+from nlcore.noise.corrupt import NOISE_NAMES, WITHOUT_RATE, check_noise
 from nlcore.noise.labels import write_csv
 from nlcore.results.grids import read_grid
 from nlcore.results.published import TABLE_SUFFIXES, comparison, read_published, write_table
 from nlcore.results.sweep import Outcome, run_all
 from nlcore.training import distributed
 from nlcore.training.clean_model import corrupt
-from nlcore.training.config import WITHOUT_RATE, TrainConfig, with_overrides
+from nlcore.training.config import TrainConfig, with_overrides
 from nlcore.training.presets import BUDGETS, PRESETS
 from nlcore.training.result import check_output_folder, is_current, stored_result, summary_line
 from nlcore.training.run import TIME_BUDGETS, train
@@ -113,7 +113,13 @@ def train_command(
     first = distributed.from_torchrun() == 0  # the process that writes
     options = {
         "dataset": dataset,
-        "data_options": _data_options(image_size, label_column, text_column, image_column, test),
+        "data_options": _data_options(
+            test,
+            image_size=image_size,
+            label_column=label_column,
+            text_column=text_column,
+            image_column=image_column,
+        ),
         "noise": noise,
         "rate": rate,
         "noise_options": key_values(noise_option),
@@ -222,7 +228,7 @@ def noise_command(
         raise InputError(f"{out} exists already; choose another file")
     SEEDS.check("seed", seed, whole=True)
     check_noise(noise, rate, options := key_values(noise_option))
-    data = load_dataset(dataset, **_data_options(None, label_column, None, None, None))
+    data = load_dataset(dataset, **_data_options(label_column=label_column))
     data = data if subset is None else data.subset(subset)
     noisy = corrupt(data, noise, rate, seed, **options)
     if suffix == ".npz":
@@ -243,22 +249,16 @@ def features_command(
     """Turn images into vectors once, by a pretrained network. Stopped anywhere, the same command goes on."""
     from nlcore.data.features import extract_features
 
-    images = load_dataset(data, **_data_options(None, None, None, None, test))
+    # Own files are decoded at the size that the network sees; to make them small and large again would blur them.
+    images = load_dataset(data, image_size=size if data.startswith(PREFIX) else None, **_data_options(test))
     dim = extract_features(images, user_path(out), backbone, size)
     print(f"wrote {out}: {len(images.train_labels)} + {len(images.test_labels)} vectors of {dim} numbers")
 
 
-def _data_options(
-    image_size: int | None,
-    label_column: str | None,
-    text_column: str | None,
-    image_column: str | None,
-    test: str | None,
-) -> dict[str, Any]:
+def _data_options(test: str | None = None, **others: str | int | None) -> dict[str, Any]:
     """The options of own data that were given; a test set in numbers is a share."""
     share = None if test is None else plain_value(test)
-    values = {"image_size": image_size, "label_column": label_column, "text_column": text_column}
-    values |= {"image_column": image_column, "test": share if isinstance(share, float) else test}
+    values = others | {"test": share if isinstance(share, float) else test}
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,11 @@ def user_path(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise InputError(f"{path} is no path ({first_line(error)})") from error
+
+
+def in_file_name(text: str) -> str:
+    """A text as a part of a file's name: what a path or a shell would read otherwise becomes `-`."""
+    return re.sub(r"[^\w.-]", "-", text)
 
 
 def suffix_of(path: Path, *suffixes: str) -> str:

@@ -3,7 +3,6 @@
 The work is kept beside the file while it goes on, so that it can be stopped anywhere and goes on from there.
 """
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nlcore.basics.digests import content_digest
 from nlcore.basics.errors import InputError
 from nlcore.basics.files import suffix_of, write_atomically
 from nlcore.basics.progress import beat, steps
@@ -40,7 +40,7 @@ def extract_features(dataset: Dataset, out: Path, backbone: str = "efficientnet_
     n = sum(map(len, images))
     with torch.no_grad():
         dim = network(dataset.train_images[:1]).shape[1]
-    identity = f"{backbone} {size} {dim} {_digest(dataset)}"
+    identity = f"{backbone} {size} {dim} {content_digest(*images)[:12]}"
     unfinished, note = out.with_name(f".{out.name}.unfinished.npy"), out.with_name(f".{out.name}.unfinished.json")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -78,14 +78,6 @@ def _done(note: Path, identity: str) -> int:
         return said["done"] if said["identity"] == identity else 0
     except (OSError, ValueError, KeyError):
         return 0
-
-
-def _digest(dataset: Dataset) -> str:
-    digest = hashlib.sha256()
-    for images in (dataset.train_images, dataset.test_images):
-        for part in images.split(10_000):
-            digest.update(part.contiguous().numpy())
-    return digest.hexdigest()[:12]
 
 
 def _save(out: Path, features: np.ndarray, dataset: Dataset) -> None:

@@ -9,6 +9,7 @@ What is read becomes images or vectors; class names are the labels that were fou
 """
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from nlcore.basics.errors import InputError, choose, first_line
+from nlcore.basics.errors import InputError, choose
+from nlcore.basics.files import user_path
+from nlcore.data.arrays import ARRAY_SUFFIXES, dimensions, read_arrays, read_test_arrays
 from nlcore.data.folders import decoded
 from nlcore.data.layouts import IMAGE_SUFFIXES, Listing
 from nlcore.data.tables import TABLE_SUFFIXES, Table, read_table
 
 PREFIX = "path:"
 IMAGE_SIZE = 32  # side in pixels that image files are decoded at, unless something else is asked for
-INPUT_NAMES = ("inputs", "features", "embeddings", "x", "X", "data", "images")
-LABEL_NAMES = ("labels", "given_labels", "y", "Y", "targets", "target", "label")
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,11 @@ def own_options(values: dict[str, Any]) -> Options:
 
 
 def holds_vectors(path: str, options: Options) -> bool:
-    """Whether a path holds vectors, not images, as far as can be told without reading all of it."""
+    """Whether a path holds vectors, not images, as far as can be told without reading what it holds."""
     file = _existing(path)
     if file.is_dir() or options.image_column is not None:
         return False
-    return file.suffix.lower() not in (".npy", ".npz") or _arrays(file)[1].ndim == 2
+    return not file.name.lower().endswith(ARRAY_SUFFIXES) or dimensions(file) == 2
 
 
 def read_own(path: str, options: Options, root: Path) -> dict[str, Any]:
@@ -89,21 +90,22 @@ def read_own(path: str, options: Options, root: Path) -> dict[str, Any]:
     test = None
     if isinstance(options.test, str):
         test = _samples(_existing(options.test), options)
-    elif options.test is None and path.endswith(".npz"):
-        test = _test_arrays(_existing(path))
+    elif options.test is None and path.lower().endswith(".npz"):
+        found = read_test_arrays(_existing(path))
+        test = found and Samples(*found)
     elif options.test is not None and not 0 < options.test < 1:
         raise InputError(f"test must be a path or a share between 0 and 1, not {options.test}")
     if test and (unknown := sorted(set(test.labels) - set(names))):
         raise InputError(f"the test set has labels that {path} has not: {', '.join(unknown[:5])}")
     test_labels = torch.tensor([number[label] for label in test.labels] if test else [], dtype=torch.int64)
     train_inputs, test_inputs, statistics = _inputs(train, labels, test, test_labels, names, path, options, root)
-    found = {"train_images": train_inputs, "train_labels": labels, "test_images": test_inputs}
-    found |= {"test_labels": test_labels, "class_names": names, "statistics": statistics}
-    return found if test or options.test is None else _split_off(found, float(options.test))
+    parts = {"train_images": train_inputs, "train_labels": labels, "test_images": test_inputs}
+    parts |= {"test_labels": test_labels, "class_names": names, "statistics": statistics}
+    return parts if test or options.test is None else _split_off(parts, float(options.test))
 
 
 def _existing(path: str) -> Path:
-    file = Path(path).expanduser()
+    file = user_path(path)
     if not file.exists():
         raise InputError(f"there is no folder or file {file}")
     return file
@@ -120,10 +122,9 @@ def _samples(path: Path, options: Options) -> Samples:
         if options.image_column is None:
             return Samples(table.labels, table=table)
         return Samples(table.labels, files=[str(path.parent / file) for file in table.column(options.image_column)])
-    if name.endswith((".npz", ".npy")):
-        return Samples(*_arrays(path))
-    suffixes = ", ".join((*TABLE_SUFFIXES, ".npz", ".npy"))
-    raise InputError(f"{path} is neither a folder nor one of: {suffixes}")
+    if name.endswith(ARRAY_SUFFIXES):
+        return Samples(*read_arrays(path))
+    raise InputError(f"{path} is neither a folder nor one of: {', '.join((*TABLE_SUFFIXES, *ARRAY_SUFFIXES))}")
 
 
 def _class_folders(path: Path) -> list[tuple[str, str]]:
@@ -136,7 +137,9 @@ def _class_folders(path: Path) -> list[tuple[str, str]]:
         files = sorted(
             file
             for file in folder.rglob("*")
-            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+            if file.suffix.lower() in IMAGE_SUFFIXES
+            and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+            and file.is_file()
         )
         if not files:
             raise InputError(f"no image in {folder}; images are {', '.join(IMAGE_SUFFIXES)}")
@@ -144,63 +147,12 @@ def _class_folders(path: Path) -> list[tuple[str, str]]:
     return found
 
 
-def _arrays(path: Path) -> tuple[list[str], np.ndarray]:
-    """Labels and inputs of a .npz, or of a .npy with labels beside it."""
-    try:
-        if path.suffix.lower() == ".npy":
-            return _labels_beside(path), np.load(path, mmap_mode="c", allow_pickle=False)
-        with np.load(path, allow_pickle=False) as archive:
-            entries = {name: archive[name] for name in archive.files}
-    except InputError:
-        raise
-    except Exception as error:  # damage shows itself in many ways: one line for all
-        raise InputError(f"{path} cannot be read ({first_line(error)})") from error
-    inputs = next((entries[name] for name in INPUT_NAMES if name in entries), None)
-    labels = next((entries[name] for name in LABEL_NAMES if name in entries), None)
-    if inputs is None or labels is None:
-        wanted = f"one of {', '.join(INPUT_NAMES)} and one of {', '.join(LABEL_NAMES)}"
-        raise InputError(f"{path} needs arrays called {wanted}; it has {', '.join(entries) or 'none'}")
-    return _words(labels, path), inputs
-
-
-def _test_arrays(path: Path) -> Samples | None:
-    """The test set in a .npz file, if it has one."""
-    with np.load(path, allow_pickle=False) as archive:
-        if not {"test_inputs", "test_labels"} <= set(archive.files):
-            return None
-        return Samples(_words(archive["test_labels"], path), archive["test_inputs"])
-
-
-def _labels_beside(path: Path) -> list[str]:
-    stem = path.with_name(f"{path.stem}_labels")
-    for place in (stem.with_suffix(suffix) for suffix in (".npy", ".txt", ".csv")):
-        if place.suffix == ".npy" and place.is_file():
-            return _words(np.load(place, allow_pickle=False), place)
-        if place.suffix == ".txt" and place.is_file():
-            return place.read_text(encoding="utf-8").split("\n")[: -1 if place.read_text().endswith("\n") else None]
-        if place.is_file():
-            return read_table(place, None, None, None).labels
-    raise InputError(f"no labels beside {path}: they belong into {stem}.npy, .txt or .csv")
-
-
-def _words(labels: np.ndarray, path: Path) -> list[str]:
-    """Labels as text: whole numbers without a fraction."""
-    if labels.ndim != 1:
-        raise InputError(f"{path}: labels must have one dimension, not shape {labels.shape}")
-    if labels.dtype.kind == "f" and (labels == np.round(labels)).all():
-        labels = labels.astype(np.int64)
-    return [str(label) for label in labels.tolist()]
-
-
 def _class_names(labels: list[str], path: str) -> tuple[str, ...]:
     """The labels that occur, numbers by their size, words by the alphabet."""
-    found = set(labels)
-    names = sorted(found, key=lambda name: (0, float(name), name) if _is_number(name) else (1, 0.0, name))
+    counts = Counter(labels)
+    names = sorted(counts, key=lambda name: (0, float(name), name) if _is_number(name) else (1, 0.0, name))
     if len(names) < 2:
         raise InputError(f"{path} has {len(names)} class{'es' * (len(names) != 1)}; two are needed")
-    counts = dict.fromkeys(names, 0)
-    for label in labels:
-        counts[label] += 1
     if once := [name for name in names if counts[name] == 1]:
         raise InputError(f"{path}: label {once[0]!r} occurs once; correct it, or leave that sample out")
     return tuple(names)

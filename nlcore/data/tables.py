@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from nlcore.basics.errors import InputError, first_line
+from nlcore.data.names import GIVEN_NAMES, INDEX_NAMES, LABEL_NAMES, TRUE_NAMES, first_named, plain
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
-LABEL_COLUMNS = ("label", "given_label", "noisy_label", "labels", "class", "target", "y")
-INDEX_COLUMNS = ("index", "id", "idx", "Unnamed: 0", "")  # they number the rows and say nothing of them
+LABEL_COLUMNS = (*GIVEN_NAMES, *LABEL_NAMES, "class", "y")
+NO_FEATURES = (*LABEL_COLUMNS, *TRUE_NAMES, *INDEX_NAMES, "")  # columns that would tell the answer, or number the rows
 TEXT_DIMENSIONS = 256  # at most so many numbers are made of a text, and one for every ten rows:
 ROWS_A_DIMENSION = 10  # all of them are standardised, and the last ones of a small table are noise
 
@@ -38,7 +39,7 @@ class Table:
         return tuple(np.array(part, dtype=np.float32) for part in both)
 
     def _numbers(self) -> list[str]:
-        names = [name for name in self.frame if name not in INDEX_COLUMNS]
+        names = [name for name in self.frame if plain(name) not in NO_FEATURES]
         numbers = [name for name in names if pd.api.types.is_numeric_dtype(self.frame[name])]
         if not numbers:
             columns = ", ".join(map(str, names)) or "none"
@@ -49,7 +50,8 @@ class Table:
 
 
 def read_table(path: Path, label_column: str | None, text_column: str | None, image_column: str | None) -> Table:
-    """Read a table and find its label column: the one that is named, else the first of the usual names.
+    """Read a table and find its label column: the one that is named, else the first of the usual names. Columns that
+    are called like labels, or true labels, are never features.
 
     Raises
     ------
@@ -69,7 +71,7 @@ def read_table(path: Path, label_column: str | None, text_column: str | None, im
     if len(frame) == 0:
         raise InputError(f"{path} has no rows")
     if label_column is None:
-        label_column = next((column for column in LABEL_COLUMNS if column in frame), None)
+        label_column = first_named(LABEL_COLUMNS, list(frame))
         if label_column is None:
             raise InputError(f"{path}: which column holds the labels? label_column is one of: {', '.join(frame)}")
     labels = frame[_existing(label_column, frame, path)]

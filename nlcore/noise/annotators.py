@@ -8,7 +8,8 @@ import torch
 
 from nlcore.basics.errors import InputError
 from nlcore.data.datasets import Dataset
-from nlcore.noise.label_files import TRUE_NAMES, LabelFile, beside, class_numbers, index_name, plain
+from nlcore.data.names import TRUE_NAMES, plain
+from nlcore.noise.label_files import LabelFile, beside, class_numbers, index_name
 from nlcore.noise.label_formats import Contents, read_contents
 from nlcore.noise.labels import NoisyLabels
 from nlcore.noise.matching import positions, warn_of_chance

@@ -12,6 +12,16 @@ import torch
 from nlcore.basics.errors import InputError
 from nlcore.basics.files import user_path
 from nlcore.data.datasets import data_root
+from nlcore.data.names import (
+    COARSE_GIVEN,
+    COARSE_TRUE,
+    GIVEN_NAMES,
+    INDEX_NAMES,
+    LABEL_NAMES,
+    TRUE_NAMES,
+    first_named,
+    plain,
+)
 from nlcore.noise.label_formats import Contents, read_contents
 
 # CIFAR-N (Wei et al., 2022): labels that people gave to CIFAR.
@@ -32,13 +42,6 @@ HUMAN_LABELS = {
     "cifar100_coarse": {"coarse": "noisy_coarse_label"},
 }
 
-# What files call their labels, in small letters with `_` for a blank.
-COARSE_GIVEN, COARSE_TRUE = "noisy_coarse_label", "clean_coarse_label"
-GIVEN_NAMES = ("given_label", "label_noisy", "noisy_label", "noise_label", "given", "noisy", "noise", COARSE_GIVEN)
-GIVEN_NAMES += ("given_labels", "noisy_labels", "noise_labels", "noise_label_train", "noisy_label_train")
-TRUE_NAMES = ("true_labels", "true_label", "clean_label_train", "clean_label", "true", "clean")
-LABEL_NAMES = ("label", "labels", "target", "targets")  # the true ones beside given ones, else the given ones
-INDEX_NAMES = ("index", "idx", "id", "unnamed:_0")  # the last is what pandas calls a column without a name
 NO_INDEX = "none"
 
 
@@ -93,7 +96,9 @@ def read_label_file(
     key = _given_name(contents, None if key is None else str(key), class_names)
     given = torch.from_numpy(class_numbers(contents, key, class_names))
     true_names = (COARSE_TRUE,) if key == COARSE_GIVEN else TRUE_NAMES + LABEL_NAMES
-    true, _ = beside(contents, key, _first(contents, true_names, key), class_names)
+    true, _ = beside(
+        contents, key, first_named(true_names, [name for name in contents.arrays if name != key]), class_names
+    )
     rows, index_key = beside(contents, key, index_name(contents, index, key), ())
     return LabelFile(
         given_labels=given,
@@ -161,11 +166,6 @@ def class_numbers(
     return np.array(numbers, np.int64)[codes]
 
 
-def plain(name: str) -> str:
-    """A name as the lists above have it."""
-    return re.sub(r"[\s-]+", "_", name.strip().lower())
-
-
 def _text(value) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
@@ -221,16 +221,10 @@ def _names(names: list[str]) -> str:
     return ", ".join(repr(name) if name else "one array without a name (leave key out)" for name in names)
 
 
-def _first(contents: Contents, names: tuple[str, ...], key: str) -> str | None:
-    """The entry beside the given labels that has the first of these names."""
-    by_name = {plain(name): name for name in contents.arrays if name != key}
-    return next((by_name[name] for name in names if name in by_name), None)
-
-
 def index_name(contents: Contents, index: str | int | None, key: str) -> str | None:
     """The entry of the rows beside the labels `key`, by the option `index`; None if there is none."""
     if index is None:
-        return _first(contents, INDEX_NAMES, key)
+        return first_named(INDEX_NAMES, [name for name in contents.arrays if name != key])
     if str(index).lower() == NO_INDEX:
         return None
     if str(index) not in contents.arrays:

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 
 from nlcore.basics.errors import InputError
+from nlcore.basics.files import in_file_name
 from nlcore.noise.corrupt import WITHOUT_RATE, split_kind
 from nlcore.training.config import TrainConfig
 
@@ -36,7 +36,7 @@ def cell_name(config: TrainConfig) -> str:
     subset = [] if config.subset is None else [f"n{config.subset}"]
     networks = [] if config.networks == 1 else [f"{config.networks}networks"]
     budget = [] if config.budget is None else [config.budget]
-    dataset = re.sub(r"[^\w.-]+", "-", config.dataset)
+    dataset = in_file_name(config.dataset)
     parts = [dataset, *subset, config.noise_words(), config.method, config.preset, *networks, *budget]
     parts += [f"{config.epochs}epochs", f"seed{config.seed}"]
     named = TrainConfig(**{name: getattr(config, name) for name in NAMED}).resolved()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from nlcore.basics.files import user_path, write_atomically
+from nlcore.basics.files import in_file_name, user_path, write_atomically
 from nlcore.basics.machine import environment
 from nlcore.basics.progress import reused
 from nlcore.methods import anchor, tssd
@@ -248,7 +248,7 @@ def first_division_report(config: TrainConfig, bins: int = 40) -> dict:
 def kept_division_report(config: TrainConfig, folder: str | Path) -> dict:
     """A `first_division_report` that is kept in `folder`, and read back while configuration and code are the same."""
     config = config.resolved()
-    name = f"{config.dataset}_{config.subset or 'all'}_{config.noise_words()}_seed{config.seed}.json"
+    name = f"{in_file_name(config.dataset)}_{config.subset or 'all'}_{config.noise_words()}_seed{config.seed}.json"
     path = user_path(folder) / name
     report = stored_result(path, config)
     if is_current(report):

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nlcore.basics.files import write_atomically
+from nlcore.basics.digests import content_digest
+from nlcore.basics.files import in_file_name, write_atomically
 from nlcore.basics.machine import code_version, cpu_threads
 from nlcore.basics.progress import reused, steps
 from nlcore.data.datasets import Dataset, data_root
@@ -41,7 +42,7 @@ def clean_predictions(dataset: Dataset, seed: int, epochs: int) -> CleanPredicti
     config = TrainConfig(dataset=dataset.name, noise="given", method="ce", seed=seed, epochs=epochs, network=network)
     config = config.resolved(dataset)
     config = replace(config, batch_size=min(config.batch_size, len(dataset.train_labels)))
-    name = f"{dataset.name}_{len(dataset.train_labels)}_{epochs}epochs_seed{seed}.npz"
+    name = f"{in_file_name(dataset.name)}_{len(dataset.train_labels)}_{epochs}epochs_seed{seed}.npz"
     path, digest = data_root() / "clean_models" / name, _digest(dataset, config)
     predictions = _stored(path, digest)
     if predictions is None:
@@ -75,11 +76,8 @@ def _trained(dataset: Dataset, config: TrainConfig) -> CleanPredictions:
 
 def _digest(dataset: Dataset, config: TrainConfig) -> str:
     """Twelve hexadecimal digits of everything that the predictions depend on."""
-    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode() + code_version().encode())
-    for tensor in (dataset.train_images, dataset.train_labels):
-        for part in tensor.split(10_000):
-            digest.update(part.contiguous().numpy())
-    return digest.hexdigest()[:12]
+    parts = [config.to_dict(), code_version(), content_digest(dataset.train_images, dataset.train_labels)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _stored(path: Path, digest: str) -> CleanPredictions | None:

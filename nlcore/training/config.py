@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 
 from nlcore.basics.chance import SEEDS
 from nlcore.basics.errors import InputError, choose
+from nlcore.basics.files import in_file_name
 from nlcore.basics.machine import PRECISIONS
 from nlcore.basics.ranges import Range, check_ranges, plain, plain_fields, within
 from nlcore.data.datasets import Dataset
@@ -185,7 +186,7 @@ class TrainConfig:
 
     def noise_words(self) -> str:
         """Noise and rate for the name of a file: `symmetric_0.4`, `human-worst`."""
-        kind = re.sub(r"[^\w.-]", "-", self.noise)
+        kind = in_file_name(self.noise)
         return kind if self.rate is None else f"{kind}_{self.rate:.10g}"
 
     def to_dict(self) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from typing import Any
 import torch
 from filelock import FileLock
 
+from nlcore.basics.digests import content_digest
 from nlcore.basics.errors import InputError
-from nlcore.basics.files import KEPT_EPOCHS, user_path, write_atomically
+from nlcore.basics.files import KEPT_EPOCHS, in_file_name, user_path, write_atomically
 from nlcore.basics.machine import code_version
 from nlcore.basics.progress import beat
 from nlcore.data.datasets import Dataset
@@ -56,7 +57,9 @@ def epochs(state: State, done: int = 0, keep_all: bool = True) -> Iterator[Epoch
     """
     folder = _folder()
     shared = folder is not None and distributed.size() == 1 and state.pool is None
-    data = _digest_of_data(state) if shared else ""
+    data = ""
+    if shared:
+        data = content_digest(state.images, state.given_labels, state.test_images, state.test_labels)
     left = _chance(state)
     for number in range(done, state.config.epochs):
         shared = shared and left == _chance(state)
@@ -102,15 +105,9 @@ def _name(state: State, number: int, data: str) -> str:
     here = [state.images.device.type, state.precision, torch.get_num_threads(), torch.__version__, code_version()]
     text = json.dumps([values, here, data, number], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return f"{config.dataset}_{config.noise_words()}_seed{config.seed}_{part}_{number + 1:03d}_{digest}.pt"
-
-
-def _digest_of_data(state: State) -> str:
-    digest = hashlib.sha256()
-    for tensor in (state.images, state.given_labels, state.test_images, state.test_labels):
-        for rows in tensor.split(10_000):
-            digest.update(rows.cpu().contiguous().numpy())
-    return digest.hexdigest()
+    return (
+        f"{in_file_name(config.dataset)}_{config.noise_words()}_seed{config.seed}_{part}_{number + 1:03d}_{digest}.pt"
+    )
 
 
 def _chance(state: State) -> tuple:

@@ -1,0 +1,105 @@
+"""Arrays as data: inputs and labels in one .npz file, or inputs in a .npy file with their labels beside it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nlcore.basics.errors import InputError, first_line
+from nlcore.data.names import first_named
+from nlcore.data.tables import LABEL_COLUMNS, read_table
+
+ARRAY_SUFFIXES = (".npz", ".npy")
+INPUT_NAMES = ("inputs", "features", "embeddings", "x", "data", "images")
+
+Found = tuple[list[str], np.ndarray]  # labels as text (N,), inputs (N, ...)
+
+
+def read_arrays(path: Path) -> Found:
+    """Labels and inputs; those of a .npy file are a memory map.
+
+    Raises
+    ------
+    InputError : a damaged file, no inputs or labels by a usual name, labels of more than one dimension.
+    """
+    if path.suffix.lower() == ".npy":
+        labels = _labels_beside(path)
+        with _readable(path):
+            return labels, np.load(path, mmap_mode="c", allow_pickle=False)
+    with _opened(path) as archive:
+        inputs, labels = _names(archive, path)
+        return _words(archive[labels], path), archive[inputs]
+
+
+def read_test_arrays(path: Path) -> Found | None:
+    """`test_labels` and `test_inputs` of a .npz file; None if it has no such."""
+    with _opened(path) as archive:
+        if not {"test_inputs", "test_labels"} <= set(archive.files):
+            return None
+        return _words(archive["test_labels"], path), archive["test_inputs"]
+
+
+def dimensions(path: Path) -> int:
+    """Dimensions of the inputs, by the header of their array alone."""
+    if path.suffix.lower() == ".npy":
+        with _readable(path), path.open("rb") as file:
+            return _dimensions(file)
+    with _opened(path) as archive, archive.zip.open(f"{_names(archive, path)[0]}.npy") as file:
+        return _dimensions(file)
+
+
+def _dimensions(file) -> int:
+    first = np.lib.format.read_magic(file) == (1, 0)
+    header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+    return len(header(file)[0])
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Damage shows itself in many ways: one line for all."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path} cannot be read ({first_line(error)})") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A .npz file, of which an array is read when it is asked for."""
+    with _readable(path), np.load(path, allow_pickle=False) as archive:
+        yield archive
+
+
+def _names(archive: Any, path: Path) -> tuple[str, str]:
+    """What the inputs and the labels of a .npz file are called."""
+    inputs, labels = first_named(INPUT_NAMES, archive.files), first_named(LABEL_COLUMNS, archive.files)
+    if inputs is None or labels is None:
+        wanted = f"inputs ({', '.join(INPUT_NAMES)}) and labels ({', '.join(LABEL_COLUMNS)})"
+        raise InputError(f"{path} needs arrays called {wanted}; it has {', '.join(archive.files) or 'none'}")
+    return inputs, labels
+
+
+def _labels_beside(path: Path) -> list[str]:
+    stem = path.with_name(f"{path.stem}_labels")
+    array, text, table = (stem.with_suffix(suffix) for suffix in (".npy", ".txt", ".csv"))
+    if array.is_file():
+        with _readable(array):
+            return _words(np.load(array, allow_pickle=False), array)
+    if text.is_file():
+        return text.read_text(encoding="utf-8").splitlines()
+    if table.is_file():
+        return read_table(table, None, None, None).labels
+    raise InputError(f"no labels beside {path}: they belong into {stem}.npy, .txt or .csv")
+
+
+def _words(labels: np.ndarray, path: Path) -> list[str]:
+    """Labels as text: whole numbers without a fraction."""
+    if labels.ndim != 1:
+        raise InputError(f"{path}: labels must have one dimension, not shape {labels.shape}")
+    if labels.dtype.kind == "f" and (labels == np.round(labels)).all():
+        labels = labels.astype(np.int64)
+    return [str(label) for label in labels.tolist()]

@@ -1,0 +1,21 @@
+"""What files call their labels and their rows: names in small letters, with `_` for a blank."""
+
+import re
+
+COARSE_GIVEN, COARSE_TRUE = "noisy_coarse_label", "clean_coarse_label"  # CIFAR-100N's twenty superclasses
+GIVEN_NAMES = ("given_label", "label_noisy", "noisy_label", "noise_label", "given", "noisy", "noise", COARSE_GIVEN)
+GIVEN_NAMES += ("given_labels", "noisy_labels", "noise_labels", "noise_label_train", "noisy_label_train")
+TRUE_NAMES = ("true_labels", "true_label", "clean_label_train", "clean_label", "true", "clean")
+LABEL_NAMES = ("label", "labels", "target", "targets")  # the true ones beside given ones, else the given ones
+INDEX_NAMES = ("index", "idx", "id", "unnamed:_0")  # the last is what pandas calls a column without a name
+
+
+def plain(name: str) -> str:
+    """A name as the lists above have it."""
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def first_named(names: tuple[str, ...], held: list[str]) -> str | None:
+    """The one of those `held` in a file that has the first of these names; None if none of them has any."""
+    by_name = {plain(name): name for name in held}
+    return next((by_name[name] for name in names if name in by_name), None)

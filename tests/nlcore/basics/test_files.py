@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nlcore.basics.errors import InputError
-from nlcore.basics.files import locked, suffix_of, user_path, write_atomically
+from nlcore.basics.files import in_file_name, locked, suffix_of, user_path, write_atomically
 
 
 def test_a_failing_write_leaves_no_file(tmp_path, monkeypatch):
@@ -79,3 +79,7 @@ def test_a_folder_that_cannot_be_made_cannot_be_locked(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write into"), locked(tmp_path / "file" / "run"):
         pass
+
+
+def test_any_text_can_be_a_part_of_a_files_name():
+    assert in_file_name("path:~/my data/a_1.npz") == "path---my-data-a_1.npz"

@@ -1,10 +1,12 @@
 """Features of images in a file: whole, in order, and gone on with where they were stopped."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 
-from nlcore import Dataset, InputError, load_dataset
+from nlcore import Dataset, InputError, cli, load_dataset
 from nlcore.data import features
 from nlcore.data.features import extract_features
 
@@ -72,3 +74,18 @@ def test_a_file_that_is_there_vectors_and_a_wrong_suffix_are_refused(data, passe
     extract_features(data, tmp_path / "a.npz")
     with pytest.raises(InputError, match="holds vectors already"):
         extract_features(load_dataset(f"path:{tmp_path / 'a.npz'}"), tmp_path / "b.npz")
+
+
+def test_own_files_are_decoded_at_the_size_that_the_network_sees(tmp_path, monkeypatch):
+    seen = []
+
+    def load(name, **options):
+        seen.append((name, options))
+        raise InputError("seen enough")
+
+    monkeypatch.setattr(cli, "load_dataset", load)
+    for name in ("path:photos", "cifar10"):
+        monkeypatch.setattr(sys, "argv", ["nlcore", "features", name, "--size", "96", "--out", str(tmp_path / "a.npz")])
+        with pytest.raises(SystemExit):
+            cli.main()
+    assert seen == [("path:photos", {"image_size": 96}), ("cifar10", {"image_size": None})]

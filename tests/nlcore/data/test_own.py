@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from nlcore import InputError, TrainConfig, load_dataset, train
+from nlcore.basics.files import KEPT_EPOCHS
 from nlcore.data.own import holds_vectors, own_options
 from nlcore.training.config import with_overrides
 
@@ -39,6 +40,8 @@ def images(tmp_path: Path) -> Path:
             image = Image.fromarray(grey.astype(np.uint8)).convert(mode)
             image.save(place / (f"{number}.jpg" if mode in ("L", "RGB") else f"{number}.png"))
     (folder / ".hidden").mkdir()
+    (folder / "dark" / ".thumbnails").mkdir()
+    (folder / "dark" / ".thumbnails" / "small.png").write_bytes(b"no image")
     (folder / "dark" / "._1.png").write_bytes(b"no image")
     return folder
 
@@ -127,6 +130,16 @@ def test_a_column_of_image_files(images, tmp_path):
     assert data.train_images.shape == (60, 3, 8, 8) and data.class_names == ("bright", "dark")
 
 
+def test_given_labels_come_before_others_and_what_tells_the_truth_is_no_feature(tmp_path):
+    rows = np.arange(12)
+    table = pd.DataFrame(
+        {"ID": rows, "length": rows, "label": rows % 3, "Given label": rows % 2, "true_label": rows % 4}
+    )
+    table.to_csv(tmp_path / "checked.csv", index=False)
+    data = load_dataset(f"path:{tmp_path / 'checked.csv'}")
+    assert data.train_labels.tolist() == (rows % 2).tolist() and data.train_images.flatten().tolist() == rows.tolist()
+
+
 @pytest.mark.parametrize("labels", ["npy", "txt", "csv", "npz"])
 def test_arrays_have_their_labels_beside_them(labels, tmp_path):
     rng, names = np.random.default_rng(0), np.array(["10", "9"])[np.arange(40) % 2]
@@ -190,6 +203,34 @@ def test_the_kind_of_data_is_known_before_they_are_read(name, options, vectors, 
     assert holds_vectors(str(tmp_path / name), own_options(options)) is vectors
 
 
+def test_the_kind_of_arrays_is_told_by_their_header_alone(tmp_path, monkeypatch):
+    np.savez(tmp_path / "a.npz", x=np.zeros((4, 3)), y=np.arange(4))
+    np.save(tmp_path / "b.npy", np.zeros((4, 3, 2, 2), np.uint8))
+    monkeypatch.setattr("numpy.lib.format.read_array", None)  # what reads an array's content
+    assert holds_vectors(str(tmp_path / "a.npz"), own_options({}))
+    assert not holds_vectors(str(tmp_path / "b.npy"), own_options({}))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x": np.zeros((4, 3))}, "needs arrays called inputs .* and labels .*; it has x"),
+        ({"x": np.zeros((4, 3)), "y": np.zeros((4, 1))}, "labels must have one dimension"),
+        ({"x": np.zeros((4, 3)), "y": np.arange(6) % 2}, "holds 4 samples and 6 labels"),
+        ({"x": np.zeros((4, 3)), "y": np.array([0, 1, 0, None])}, "cannot be read"),
+    ],
+)
+def test_a_mistake_in_arrays_is_one_line(arrays, words, tmp_path):
+    np.savez(tmp_path / "my.npz", **arrays)
+    with pytest.raises(InputError, match=words) as caught:
+        load_dataset(f"path:{tmp_path / 'my.npz'}")
+    assert "\n" not in str(caught.value)
+    (tmp_path / "my.npz").write_bytes((tmp_path / "my.npz").read_bytes()[:50])
+    for ask in (load_dataset, lambda path: TrainConfig(dataset=path).resolved()):
+        with pytest.raises(InputError, match=r"my\.npz cannot be read"):
+            ask(f"path:{tmp_path / 'my.npz'}")
+
+
 @pytest.mark.parametrize(
     ("content", "options", "words"),
     [
@@ -241,3 +282,10 @@ def test_a_grid_may_name_own_data(tmp_path):
     messages().to_csv(tmp_path / "mail.csv", index=False)
     values = {"dataset": f"path:{tmp_path / 'mail.csv'}", "data_options": {"text_column": "text"}}
     assert with_overrides(TrainConfig(), values).resolved().network == "mlp"
+
+
+def test_epochs_of_own_data_are_kept_like_any_other(tmp_path, monkeypatch):
+    messages().to_csv(tmp_path / "mail.csv", index=False)
+    monkeypatch.setenv(KEPT_EPOCHS, str(tmp_path / "epochs"))
+    first, again = (trained(tmp_path / "mail.csv", text_column="text") for _ in "ab")
+    assert first.samples == again.samples and list((tmp_path / "epochs").glob("path-*_warmup_001_*.pt"))

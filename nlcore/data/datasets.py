@@ -29,10 +29,12 @@ from nlcore.data.cifar_classes import CIFAR10_CLASSES, CIFAR100_CLASSES, CIFAR10
 from nlcore.data.folders import load_folder_dataset
 from nlcore.data.glyphs import LETTERS, load_glyphs
 from nlcore.data.layouts import FOLDER_DATASETS
-from nlcore.data.own import PREFIX, own_options, read_own
+from nlcore.data.names import FEATURES
+from nlcore.data.own import PREFIX, own_options, read_features, read_own
 from nlcore.data.vectors import check_vectors, vector_statistics
 
-DATASETS = ("digits", "glyphs", "cifar10", "cifar100", "cifar100_coarse", *FOLDER_DATASETS)
+FEATURE_SETS = {f"cifar10{FEATURES}": CIFAR10_CLASSES, f"cifar100{FEATURES}": CIFAR100_CLASSES}
+DATASETS = ("digits", "glyphs", "cifar10", "cifar100", "cifar100_coarse", *FEATURE_SETS, *FOLDER_DATASETS)
 STATISTICS_BATCH = 2000  # images whose pixels are counted at once
 
 CIFAR_SHAPE = (32, 32, 3)  # of an image in its file
@@ -185,7 +187,8 @@ def load_dataset(
     Parameters
     ----------
     name : `digits` (bundled, 8 x 8), `glyphs` (letters, 16 x 16, drawn in a second), `cifar10`, `cifar100`,
-        `cifar100_coarse` (its twenty superclasses), or a dataset that lies in a folder: `tiny_imagenet`, `clothing1m`,
+        `cifar100_coarse` (its twenty superclasses), `cifar10_features` and `cifar100_features` (vectors that `nlcore
+        features` made of their images), or a dataset that lies in a folder: `tiny_imagenet`, `clothing1m`,
         `animal10n`, `food101n`, `webvision_mini`. The training labels of the last four are as noisy as they
         came: train on them with noise `given`.
         Or `path:FOLDER`, `path:TABLE`, `path:FILE.npz` or `.npy`: see `nlcore.data.own`.
@@ -210,6 +213,8 @@ def load_dataset(
         train, test = load_glyphs()
         return Dataset("glyphs", train.images, train.labels, test.images, test.labels, LETTERS)
     root = data_root(root)
+    if name in FEATURE_SETS:
+        return Dataset(name, **read_features(name, FEATURE_SETS[name], root))
     if name in FOLDER_DATASETS:
         decoded = load_folder_dataset(name, root, image_size)
         return Dataset(

@@ -1,4 +1,4 @@
-"""What files call their labels and their rows: names in small letters, with `_` for a blank."""
+"""What data sets are called, and what files call their labels and their rows: small letters, with `_` for a blank."""
 
 import re
 
@@ -8,6 +8,13 @@ GIVEN_NAMES += ("given_labels", "noisy_labels", "noise_labels", "noise_label_tra
 TRUE_NAMES = ("true_labels", "true_label", "clean_label_train", "clean_label", "true", "clean")
 LABEL_NAMES = ("label", "labels", "target", "targets")  # the true ones beside given ones, else the given ones
 INDEX_NAMES = ("index", "idx", "id", "unnamed:_0")  # the last is what pandas calls a column without a name
+
+FEATURES = "_features"  # ends the name of a data set that holds the features of another one's images
+
+
+def pictured(dataset: str) -> str:
+    """The data set of images that a data set of features was made of; any other one itself."""
+    return dataset.removesuffix(FEATURES)
 
 
 def plain(name: str) -> str:

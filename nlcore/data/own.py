@@ -22,6 +22,7 @@ from nlcore.basics.files import user_path
 from nlcore.data.arrays import ARRAY_SUFFIXES, dimensions, read_arrays, read_test_arrays
 from nlcore.data.folders import decoded
 from nlcore.data.layouts import IMAGE_SUFFIXES, Listing
+from nlcore.data.names import pictured
 from nlcore.data.tables import TABLE_SUFFIXES, Table, read_table
 
 PREFIX = "path:"
@@ -102,6 +103,23 @@ def read_own(path: str, options: Options, root: Path) -> dict[str, Any]:
     parts = {"train_images": train_inputs, "train_labels": labels, "test_images": test_inputs}
     parts |= {"test_labels": test_labels, "class_names": names, "statistics": statistics}
     return parts if test or options.test is None else _split_off(parts, float(options.test))
+
+
+def read_features(name: str, class_names: tuple[str, ...], root: Path) -> dict[str, Any]:
+    """The fields of a `Dataset` of features, from the file under `root` that `nlcore features` made and that goes by
+    its name.
+
+    Raises
+    ------
+    InputError : no such file; the message says how to make it. A file with other labels.
+    """
+    path = root / f"{name}.npz"
+    if not path.exists():
+        raise InputError(f"{path} is not there; make it once, with: nlcore features {pictured(name)} --out {path}")
+    found = read_own(str(path), Options(), root)
+    if found["class_names"] != class_names:
+        raise InputError(f"{path} holds no features of {pictured(name)}: its labels are others")
+    return found
 
 
 def _existing(path: str) -> Path:

@@ -10,6 +10,7 @@ from nlcore.basics.chance import SEEDS
 from nlcore.basics.errors import InputError, choose
 from nlcore.basics.ranges import Range, plain
 from nlcore.data.datasets import Dataset, load_dataset
+from nlcore.data.names import pictured
 from nlcore.noise import models
 from nlcore.noise.annotators import from_votes
 from nlcore.noise.label_files import HUMAN_FILES, find_label_file
@@ -167,7 +168,7 @@ def label_file(kind: str, dataset_name: str, options: dict[str, Any]) -> Path | 
         return label_file(options["first"], dataset_name, options["first_options"])
     if kind == "human":
         human_key(dataset_name, argument)
-        return find_label_file(HUMAN_FILES[dataset_name])
+        return find_label_file(HUMAN_FILES[pictured(dataset_name)])
     return find_label_file(argument) if kind in ("file", "annotators") else None
 
 

@@ -9,6 +9,7 @@ import torch
 from nlcore.basics.errors import InputError, choose
 from nlcore.data.checks import check_labels
 from nlcore.data.datasets import Dataset
+from nlcore.data.names import pictured
 from nlcore.noise.label_files import HUMAN_LABELS, LabelFile, read_label_file
 from nlcore.noise.labels import NO_CLASS, NoisyLabels
 
@@ -19,7 +20,7 @@ PLC_ROWS, PLC_OF = 45_000, 50_000  # PLC's label files cover the first so many i
 
 def human_key(dataset: str, name: str) -> str:
     """The entry of a set of human labels of a dataset, by their names, in its file."""
-    choose("dataset with human labels", dataset, HUMAN_LABELS)
+    dataset = choose("dataset with human labels", pictured(dataset), HUMAN_LABELS)
     return HUMAN_LABELS[dataset][choose(f"human labels of {dataset}", name, HUMAN_LABELS[dataset])]
 
 

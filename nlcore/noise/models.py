@@ -14,6 +14,7 @@ import torch
 from nlcore.basics.errors import InputError, choose
 from nlcore.data.cifar_classes import CIFAR100_SUPERCLASS
 from nlcore.data.datasets import Dataset
+from nlcore.data.names import pictured
 
 # Patrini et al. (2017): MNIST digits 2->7, 3->8, 5<->6, 7->1; CIFAR-10 truck->automobile, bird->airplane, deer->horse,
 # cat<->dog. Glyphs, letters A-H, J, K, each to the letter most like it in shape: D->B, E<->F, G->C, K->H.
@@ -60,13 +61,14 @@ def asymmetric_target(dataset: Dataset) -> torch.Tensor:
     Pairs of look-alikes (Patrini et al. 2017); for CIFAR-100 the next class of the same superclass, cyclic.
     """
     target = torch.arange(dataset.num_classes)
-    if dataset.name == "cifar100":
+    name = pictured(dataset.name)
+    if name == "cifar100":
         superclass = torch.tensor(CIFAR100_SUPERCLASS)
         for s in range(20):
             members = (superclass == s).nonzero().flatten()
             target[members] = members.roll(-1)
-    elif dataset.name in ASYMMETRIC_PAIRS:
-        for source, destination in ASYMMETRIC_PAIRS[dataset.name].items():
+    elif name in ASYMMETRIC_PAIRS:
+        for source, destination in ASYMMETRIC_PAIRS[name].items():
             target[source] = destination
     else:
         raise InputError(f"asymmetric noise has no class pairs for {dataset.name!r}; pairflip works on any dataset")

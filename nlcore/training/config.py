@@ -14,7 +14,7 @@ from nlcore.basics.errors import InputError, choose
 from nlcore.basics.files import in_file_name
 from nlcore.basics.machine import PRECISIONS
 from nlcore.basics.ranges import Range, check_ranges, plain, plain_fields, within
-from nlcore.data.datasets import Dataset
+from nlcore.data.datasets import FEATURE_SETS, Dataset
 from nlcore.data.own import PREFIX, holds_vectors, own_options
 from nlcore.methods import METHODS, brings
 from nlcore.noise.corrupt import RATES, WITHOUT_RATE, check_noise
@@ -155,9 +155,11 @@ class TrainConfig:
         return replace(self, dataset=dataset)
 
     def _on_vectors(self, dataset: Dataset | None) -> bool:
-        """Whether the data are vectors: a dataset that is handed over says so, or the path of own data."""
-        if dataset is not None or not self.dataset.startswith(PREFIX):
-            return dataset is not None and dataset.holds_vectors
+        """Whether the data are vectors: a dataset that is handed over says so, or its name, or the path of own data."""
+        if dataset is not None:
+            return dataset.holds_vectors
+        if not self.dataset.startswith(PREFIX):
+            return self.dataset in FEATURE_SETS
         return holds_vectors(self.dataset.removeprefix(PREFIX), own_options(self.data_options))
 
     def _check(self) -> None:

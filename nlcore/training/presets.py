@@ -28,7 +28,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 # Narrow layers and larger batches: thirty epochs take a quarter longer than those of digits with `digits_cnn`.
 RECIPES["glyphs"] = RECIPES["digits"] | {"network": "glyphs_small", "batch_size": 64}
 # Vectors of any origin: one hidden layer learns in a dozen epochs.
-RECIPES["vectors"] = {"network": "mlp", "epochs": 12, "warmup": 0.25, "batch_size": 256, "learning_rate": 0.05}
+RECIPES["vectors"] = {"network": "mlp", "epochs": 12, "warmup": 0.25, "batch_size": 128, "learning_rate": 0.05}
 RECIPES["vectors"] |= {"pad": 0, "flip": False, "precision": "auto", "threads": 0}
 # As CIFAR until someone has measured better. DivideMix sees 1,000 batches of 32 balanced images an epoch of Clothing1M.
 RECIPES["clothing1m"] = RECIPES["cifar10"] | {"balanced_images": 32_000}

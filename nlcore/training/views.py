@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 # Share of the features that a view of a vector loses, and standard deviation of the noise on the others: our choice.
-WEAK_VECTOR, STRONG_VECTOR = (0.1, 0.1), (0.3, 0.3)
+WEAK_VECTOR, STRONG_VECTOR = (0.1, 0.0), (0.3, 0.3)
 
 
 def weak_views(images: torch.Tensor, pad: int, flip: bool, generator: torch.Generator) -> torch.Tensor:
@@ -35,15 +35,18 @@ def normalise(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> to
     Vectors (B, d) -> float32 with those of the training set in every column.
     """
     if images.ndim == 2:
-        return (images.float() - mean) / std
+        return torch.addcmul(-mean / std, images.float(), 1 / std)
     scale = (1 / (255 * std)).view(1, -1, 1, 1)
     return images.float() * scale - (mean / std).view(1, -1, 1, 1)
 
 
 def vector_views(vectors: torch.Tensor, dropout: float, noise: float, generator: torch.Generator) -> torch.Tensor:
     """Standardised vectors (B, d) with Gaussian noise of a standard deviation; each feature is dropped, which means set
-    to its mean of 0, with a probability. The others are not scaled up: the network is tested on whole vectors, and its
-    average weights see those of the same scale."""
-    noisy = vectors + noise * torch.randn(vectors.shape, generator=generator, device=vectors.device)
-    kept = torch.rand(vectors.shape, generator=generator, device=vectors.device) >= dropout
-    return noisy * kept
+    to its mean of 0, with a probability, in steps of 1/256. The others are not scaled up: the network is tested on
+    whole vectors, and its average weights see those of the same scale."""
+    if noise:
+        vectors = vectors + noise * torch.randn(vectors.shape, generator=generator, device=vectors.device)
+    # One byte of chance a feature: drawn eight at a time, they cost an eighth of as many floats.
+    eights = torch.empty(-(-vectors.numel() // 8), dtype=torch.int64, device=vectors.device)
+    chance = eights.random_(-(2**63), None, generator=generator).view(torch.uint8)[: vectors.numel()]
+    return vectors.masked_fill(chance.view(vectors.shape) < round(256 * dropout), 0.0)

@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from nlcore import InputError, TrainConfig, load_dataset, train
+from nlcore import InputError, TrainConfig, corrupt, load_dataset, train
 from nlcore.basics.files import KEPT_EPOCHS
+from nlcore.data.cifar_classes import CIFAR10_CLASSES
 from nlcore.data.own import holds_vectors, own_options
 from nlcore.training.config import with_overrides
 
@@ -289,3 +290,41 @@ def test_epochs_of_own_data_are_kept_like_any_other(tmp_path, monkeypatch):
     monkeypatch.setenv(KEPT_EPOCHS, str(tmp_path / "epochs"))
     first, again = (trained(tmp_path / "mail.csv", text_column="text") for _ in "ab")
     assert first.samples == again.samples and list((tmp_path / "epochs").glob("path-*_warmup_001_*.pt"))
+
+
+# -- features of a known dataset's images
+
+
+def features_file(path: Path, names: tuple[str, ...]) -> Path:
+    """What `nlcore features` writes, 200 training rows and 20 of a test set."""
+    labels = np.array([names[k % len(names)] for k in range(220)])
+    inputs = np.random.default_rng(0).normal(size=(220, 6)).astype(np.float16)
+    np.savez(path, inputs=inputs[:200], labels=labels[:200], test_inputs=inputs[200:], test_labels=labels[200:])
+    return path
+
+
+def test_features_go_by_the_name_of_their_images_and_take_the_noise_made_for_these(tmp_path, monkeypatch):
+    monkeypatch.setenv("NLCORE_DATA", str(tmp_path))
+    features_file(tmp_path / "cifar10_features.npz", CIFAR10_CLASSES)
+    data = load_dataset("cifar10_features")
+    assert data.name == "cifar10_features" and data.class_names == CIFAR10_CLASSES and data.holds_vectors
+    assert data.train_images.dtype == torch.float16 and len(data.test_labels) == 20
+    assert data.train_labels.tolist() == [k % 10 for k in range(200)]
+    noisy = corrupt(data, "asymmetric", 0.4, 0)
+    wrong = noisy.given_labels != noisy.true_labels
+    pairs = set(zip(noisy.true_labels[wrong].tolist(), noisy.given_labels[wrong].tolist(), strict=True))
+    assert pairs == {(9, 1), (2, 0), (4, 7), (3, 5), (5, 3)}
+    aggre = torch.arange(200) % 7
+    torch.save({"clean_label": data.train_labels.numpy(), "aggre_label": aggre.numpy()}, tmp_path / "CIFAR-10_human.pt")
+    assert torch.equal(corrupt(data, "human:aggre", None, 0).given_labels, aggre)
+    config = TrainConfig(dataset="cifar10_features").resolved()
+    assert (config.network, config.epochs, config.batch_size) == ("mlp", 12, 128)
+
+
+def test_features_that_are_missing_or_of_other_classes_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("NLCORE_DATA", str(tmp_path))
+    with pytest.raises(InputError, match=r"make it once, with: nlcore features cifar100 --out .*cifar100_features.npz"):
+        load_dataset("cifar100_features")
+    features_file(tmp_path / "cifar100_features.npz", CIFAR10_CLASSES)
+    with pytest.raises(InputError, match="holds no features of cifar100"):
+        load_dataset("cifar100_features")

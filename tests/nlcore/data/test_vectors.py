@@ -140,6 +140,15 @@ def test_a_view_loses_features_and_gains_noise_as_often_as_it_says(rng):
     torch.testing.assert_close(vector_views(view, 0, 0, rng), view)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (4, 8), (1000, 77)])
+def test_features_are_lost_independently_whatever_the_shape(shape, rng):
+    lost = torch.stack([vector_views(torch.ones(shape), 0.25, 0, rng) == 0 for _ in range(400)]).double().flatten(1)
+    assert lost.mean(0)[:50].sub(0.25).abs().max() < 0.11  # five standard deviations
+    assert float(lost.mean()) == pytest.approx(0.25, abs=5 * 0.44 / lost.numel() ** 0.5)
+    if shape[0] > 1:  # the eight that come from one number are as independent as any
+        assert lost[:, :8].T.corrcoef().fill_diagonal_(0).abs().max() < 0.3
+
+
 def test_strong_views_disturb_more_than_weak_ones():
     data = blobs()
     steps = Steps(start(config().resolved(data), data, corrupt(data, "symmetric", 0.4, 0)))

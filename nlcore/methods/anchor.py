@@ -54,8 +54,10 @@ class AnchorConfig:
 
     Attributes
     ----------
-    easy_loss : `prototype`, cross-entropy of 10 cos to the class means of centred features, or `ce`, of the given
-        label.
+    easy_loss : what makes a sample easy, each split by a mixture. `ce`, the loss of the given label; `prototype`,
+        cross-entropy of 10 cos to the class means of centred features; `both`, the mean of the two probabilities.
+    prototype_rounds : times that class means and easiness are computed from each other; the means of the first round
+        take every sample for as good as the other.
     per_class_mixture : one mixture a given class instead of one for all.
     tau : easy from this probability of the low-loss component.
     balance : keep at most the mean class's number of easy samples in each class, the easiest first.
@@ -82,22 +84,23 @@ class AnchorConfig:
     keep_share : share of each given class that stays labelled whatever the mixture says (0 = off).
     """
 
-    easy_loss: str = "prototype"
+    easy_loss: str = "both"
+    prototype_rounds: int = within(4, Range(1))
     per_class_mixture: bool = False
     tau: float = within(0.5, SHARE)
     balance: bool = True
     generator: str = "learned"
-    lambda_p: float = within(0.5, SHARE)
+    lambda_p: float = within(0.75, SHARE)
     centred: bool = True
     similarity_weight: float = within(20.0, Range(0))
     norm_penalty: float = within(1.0, Range(0))
     hallucinator_steps: int = within(200, Range(1))
     hallucinate_every: int = within(1, Range(1))
     anchors_per_easy: int = within(5, Range(1))
-    max_anchors_per_class: int = within(1000, Range(1))
+    max_anchors_per_class: int = within(200, Range(1))
     validity: bool = False
     direction: str = "hard_to_anchor"
-    voters: int = within(100, Range(1))
+    voters: int = within(20, Range(1))
     threshold: str = "none"
     vote: str = "soft"
     vote_temperature: float = within(0.1, Range(above=0))
@@ -108,7 +111,7 @@ class AnchorConfig:
     keep_share: float = within(0.1, SHARE)
 
     def __post_init__(self):
-        choose("easy_loss", self.easy_loss, ("prototype", "ce"))
+        choose("easy_loss", self.easy_loss, ("prototype", "ce", "both"))
         choose("generator", self.generator, ("learned", "interpolated"))
         choose("direction", self.direction, ("anchor_to_hard", "hard_to_anchor"))
         choose("threshold", self.threshold, ("own_class", "none"))
@@ -119,6 +122,7 @@ PRESETS = {
     "tuned": AnchorConfig(),
     "paper": AnchorConfig(
         easy_loss="ce",
+        prototype_rounds=1,
         lambda_p=0.75,
         centred=False,
         similarity_weight=1.0,
@@ -177,11 +181,20 @@ def select_easy(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Step 1: easiness w (N,) float32, and the easy set (N,) bool."""
     num_classes = snapshot.logits.shape[1]
-    losses = snapshot.losses
-    if config.easy_loss == "prototype":
-        losses = prototype_loss(snapshot.features, given_labels, num_classes)
     groups = (given_labels, num_classes) if config.per_class_mixture else ()
-    easiness = low_component(min_max(losses.double()), *groups).float()
+
+    def easiness_by(losses: torch.Tensor) -> torch.Tensor:
+        return low_component(min_max(losses.double()), *groups).float()
+
+    by_loss = by_prototype = None
+    if config.easy_loss != "prototype":
+        by_loss = easiness_by(snapshot.losses)
+    if config.easy_loss != "ce":
+        for _ in range(config.prototype_rounds):
+            losses = prototype_loss(snapshot.features, given_labels, num_classes, by_prototype)
+            by_prototype = easiness_by(losses)
+    known = [p for p in (by_loss, by_prototype) if p is not None]
+    easiness = torch.stack(known).mean(0)
     easy = easiness > config.tau
     if config.balance:
         easy = cap_every_class(easy, easiness, given_labels, num_classes)
@@ -189,15 +202,20 @@ def select_easy(
 
 
 def prototype_loss(
-    features: torch.Tensor, given_labels: torch.Tensor, num_classes: int, scale: float = 10.0
+    features: torch.Tensor,
+    given_labels: torch.Tensor,
+    num_classes: int,
+    weight: torch.Tensor | None = None,
+    scale: float = 10.0,
 ) -> torch.Tensor:
     """Cross-entropy of the given label under scale cos(feature, class mean), features centred: (N,) (our
     reconstruction).
 
-    Class means average a class's instance-dependent errors away, which the network's own loss has already learnt.
+    Class means average a class's instance-dependent errors away, which the network's own loss has already learnt; with
+    a `weight` (N,) of trust they are weighted.
     """
     unit = centred_unit(features, features.mean(0))
-    means = F.normalize(class_means(unit, given_labels, num_classes), dim=1)
+    means = F.normalize(class_means(unit, given_labels, num_classes, weight), dim=1)
     return F.cross_entropy(scale * unit @ means.T, given_labels, reduction="none")
 
 

@@ -20,6 +20,7 @@ from nlcore.selection.division import Division, Snapshot, with_every_class
 from nlcore.selection.purification import (
     MIN_SIDE,
     fit_meta_classifier,
+    likely_other_label,
     meta_features,
     purification_score,
     random_other_label,
@@ -35,6 +36,7 @@ from nlcore.selection.streams import (
     row_sums,
     undivided_classes,
 )
+from nlcore.selection.voting import estimate_transition
 
 TITLE = "TSSD"
 SETS = ("positive", "mined", "negative", "uncertain")
@@ -58,6 +60,8 @@ class TSSDConfig:
     meta : what the meta classifier learns from. `synthetic`: positives, and positives given a random other label;
         `certain`: positives and negatives (the paper's summaries); `golden`: held-out samples known to be clean, and
         the same with a random other label; `off`: no mining.
+    negatives : where the wrong labels of synthetic examples come from. `transition`: drawn as labels of that class go
+        wrong, by the estimated transition, since confusable classes are what has to be told apart; `uniform`.
     meta_scalars : describe samples by loss, probabilities and cosines too, not by feature products alone.
     meta_passes : passes over its examples, from scratch every epoch.
     mine_above : score above which an uncertain sample is mined.
@@ -67,11 +71,12 @@ class TSSDConfig:
 
     tau: float = within(0.5, SHARE)
     combination: str = "agreement"
-    per_class_from: int | None = within(100, Range(1))
+    per_class_from: int | None = within(None, Range(1))
     feature_score: str = "margin"
     margin_rounds: int = within(4, Range(1))
-    min_distance: float = within(2.0, Range(0))
+    min_distance: float = within(0.0, Range(0))
     meta: str = "synthetic"
+    negatives: str = "transition"
     meta_scalars: bool = False
     meta_passes: int = within(5, Range(1))
     mine_above: float = within(0.5, SHARE)
@@ -82,6 +87,7 @@ class TSSDConfig:
         choose("combination", self.combination, COMBINATIONS)
         choose("feature_score", self.feature_score, ("margin", "row_sum"))
         choose("meta", self.meta, ("synthetic", "certain", "golden", "off"))
+        choose("negatives", self.negatives, ("transition", "uniform"))
 
 
 PRESETS = {
@@ -91,6 +97,7 @@ PRESETS = {
         feature_score="row_sum",
         min_distance=0.0,
         meta="certain",
+        negatives="uniform",
         meta_scalars=True,
         keep_share=0.0,
     ),
@@ -112,6 +119,7 @@ def divide(
     classifier's held-out AUC ("meta_auc").
     """
     p_loss, p_feature, positive, negative = psd(snapshot, given_labels, config)
+    clean_prob = (p_loss + p_feature) / 2
     uncertain = ~(positive | negative)
     score, auc = msp(snapshot, given_labels, positive, negative, config, memory.get("golden"), generator)
     mined = uncertain & (score > config.mine_above)
@@ -119,10 +127,7 @@ def divide(
     membership = torch.full_like(given_labels, SETS.index("uncertain"))
     for name, members in (("positive", positive), ("negative", negative), ("mined", mined)):
         membership[members] = SETS.index(name)
-    trust = (p_loss + p_feature) / 2
-    weight = torch.where(mined, score, trust)
-    # Where the streams disagree the meta classifier has the last word on the label.
-    clean_prob = torch.where(uncertain & score.isfinite(), score, trust)
+    weight = torch.where(mined, score, clean_prob)
     division = Division(SETS, membership, positive | mined, given_labels, weight.nan_to_num(0.0), clean_prob)
     report = {"p_loss": p_loss, "p_feature": p_feature, "scores": score, "meta_auc": auc}
     return with_every_class(division, snapshot, given_labels, "positive", config.keep_share), report
@@ -141,11 +146,12 @@ def psd(snapshot: Snapshot, given_labels: torch.Tensor, config: TSSDConfig):
     else:
         similarity = row_sums(snapshot.features, given_labels, num_classes)
         p_feature = feature_stream(similarity, given_labels, num_classes)
-    if config.min_distance:
+    believed = p_loss, p_feature
+    if config.min_distance:  # the sets alone: the probabilities keep the order of an undivided class's labels
         undivided = undivided_classes(similarity, given_labels, num_classes, config.min_distance)[given_labels]
-        p_loss, p_feature = (torch.where(undivided, torch.ones_like(p), p) for p in (p_loss, p_feature))
+        believed = (p.masked_fill(undivided, 1.0) for p in believed)
     values = torch.stack([min_max(snapshot.losses), 1 - min_max(similarity)], 1)
-    positive, negative = certain_sets(p_loss, p_feature, config.tau, config.combination, values)
+    positive, negative = certain_sets(*believed, config.tau, config.combination, values)
     return p_loss, p_feature, positive, negative
 
 
@@ -169,17 +175,22 @@ def msp(
     num_classes = snapshot.logits.shape[1]
     means = class_means(F.normalize(snapshot.features, dim=1), given_labels, num_classes, positive.float())
 
+    def other(labels: torch.Tensor) -> torch.Tensor:
+        if config.negatives == "uniform":
+            return random_other_label(labels, num_classes, generator)
+        return likely_other_label(labels, estimate_transition(snapshot.logits, given_labels), generator)
+
     def describe(source: Snapshot, labels: torch.Tensor, members=slice(None)) -> torch.Tensor:
         return meta_features(source.features[members], source.probs[members], labels, means, config.meta_scalars)
 
     if config.meta == "golden":
         source, labels = golden
-        clean, noisy = describe(source, labels), describe(source, random_other_label(labels, num_classes, generator))
+        clean, noisy = describe(source, labels), describe(source, other(labels))
     else:
         labels = given_labels[positive]
         clean = describe(snapshot, labels, positive)
         if config.meta == "synthetic":
-            noisy = describe(snapshot, random_other_label(labels, num_classes, generator), positive)
+            noisy = describe(snapshot, other(labels), positive)
         else:
             noisy = describe(snapshot, given_labels[negative], negative)
     smallest = min(MIN_SIDE, max(10, len(given_labels) // 100))

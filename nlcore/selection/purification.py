@@ -44,6 +44,14 @@ def random_other_label(labels: torch.Tensor, num_classes: int, generator: torch.
     return (labels + shift) % num_classes
 
 
+def likely_other_label(labels: torch.Tensor, transition: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A wrong label for each of (N,), drawn as labels of its class go wrong: by row of `transition` (K, K), whose
+    diagonal does not count (our reconstruction). A class that never goes wrong gets any other label.
+    """
+    weight = transition.clone().fill_diagonal_(0.0) + 1e-6 * (1 - torch.eye(len(transition), device=labels.device))
+    return torch.multinomial(weight[labels], 1, generator=generator).squeeze(1)
+
+
 def fit_meta_classifier(
     clean: torch.Tensor, noisy: torch.Tensor, passes: int, generator: torch.Generator
 ) -> tuple[nn.Module, float]:

@@ -3,7 +3,13 @@ import torch
 
 from nlcore.methods.tssd import TSSDConfig, msp, psd
 from nlcore.selection.division import Snapshot
-from nlcore.selection.purification import fit_meta_classifier, meta_features, purification_score, random_other_label
+from nlcore.selection.purification import (
+    fit_meta_classifier,
+    likely_other_label,
+    meta_features,
+    purification_score,
+    random_other_label,
+)
 
 
 def test_one_sample_looks_different_under_another_given_label(rng):
@@ -38,6 +44,17 @@ def test_synthetic_labels_are_never_the_given_ones_and_every_other_one_occurs(rn
     assert not (other == labels).any()
     counts = torch.bincount(labels * 4 + other, minlength=16).view(4, 4)
     assert (counts.fill_diagonal_(333) - 333).abs().max() < 80  # 1000 draws among three: five standard deviations
+
+
+def test_likely_wrong_labels_are_drawn_as_the_transition_says(rng):
+    transition = torch.tensor([[0.4, 0.45, 0.15], [0.0, 1.0, 0.0], [0.5, 0.0, 0.5]])
+    labels = torch.arange(3).repeat_interleave(4000)
+    other = likely_other_label(labels, transition, rng)
+    share = torch.bincount(labels * 3 + other, minlength=9).view(3, 3) / 4000
+    # Without the diagonal; class 1 never goes wrong and gets either of the others.
+    expected = torch.tensor([[0.0, 0.75, 0.25], [0.5, 0.0, 0.5], [1.0, 0.0, 0.0]])
+    torch.testing.assert_close(share, expected, atol=0.04, rtol=0)  # five standard deviations
+    assert transition[0, 0] == 0.4  # the caller's is left as it was
 
 
 def test_two_classes_leave_one_other_label(rng):

@@ -13,7 +13,7 @@ import torch
 from nlcore.basics.errors import DivergenceError
 from nlcore.basics.progress import beat
 from nlcore.training import distributed
-from nlcore.training.mixmatch import batches
+from nlcore.training.mixmatch import batches, mix
 from nlcore.training.networks import average_weights
 from nlcore.training.randaugment import strong_views
 from nlcore.training.state import Learner, State
@@ -78,6 +78,15 @@ class Steps:
     def strong(self, rows: torch.Tensor) -> torch.Tensor:
         """Strong views of the same."""
         return strong_input(self.state, self.state.images[rows])
+
+    def mixed(self, inputs: torch.Tensor, targets: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """MixUp of inputs (B, ...) and targets (B, T) among themselves: one lambda ~ Beta(alpha, alpha) for all, never
+        below 1/2. With alpha = 0 they stay as they are."""
+        if alpha == 0:
+            return inputs, targets
+        lam = float(self.state.rng.beta(alpha, alpha))
+        order = torch.randperm(len(inputs), generator=self.state.generator, device=inputs.device)
+        return mix(inputs, targets, lam, order)
 
     def precision(self) -> torch.autocast:
         """The context in which networks compute."""

@@ -274,3 +274,27 @@ def test_no_step_of_warm_up_waits_for_the_device(host_reads):
         assert state.learners[0].step == count
         reads[count] = reading.counts
     assert reads[1] == reads[3] and sum(reads[1].values()) > 0
+
+
+# -- what a method's own epoch is written with
+
+
+def test_mixup_of_steps_draws_one_share_and_one_partner_for_each(rng):
+    state = fresh()
+    inputs, targets = torch.rand(40, 1, 8, 8, generator=rng), torch.eye(40)
+    mixed, shares = steps.Steps(state).mixed(inputs, targets, 2.0)
+    lam = float(shares[0].max())
+    assert 0.5 <= lam < 1 and (shares > 0).sum(1).max() <= 2
+    for i in range(40):
+        partner = next((j for j in range(40) if j != i and shares[i, j] > 0), i)
+        torch.testing.assert_close(mixed[i], lam * inputs[i] + (1 - lam) * inputs[partner])
+    other, _ = steps.Steps(state).mixed(inputs, targets, 2.0)
+    assert not torch.equal(mixed, other)
+
+
+def test_mixup_of_steps_with_alpha_zero_draws_nothing():
+    state = fresh()
+    before = state.generator.get_state()
+    inputs, targets = torch.rand(4, 2), torch.rand(4, 3)
+    assert steps.Steps(state).mixed(inputs, targets, 0.0) == (inputs, targets)
+    assert torch.equal(before, state.generator.get_state())

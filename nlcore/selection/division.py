@@ -21,11 +21,13 @@ class Snapshot:
     logits : (N, K) float32.
     features : (N, d) float32, pooled.
     losses : (N,) float32, cross-entropy of the given labels.
+    index : (N,) int64, rows of the whole training set, for what is remembered of each sample; None for other samples.
     """
 
     logits: torch.Tensor
     features: torch.Tensor
     losses: torch.Tensor
+    index: torch.Tensor | None = None
 
     @property
     def probs(self) -> torch.Tensor:

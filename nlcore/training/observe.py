@@ -23,6 +23,7 @@ def observe(
 
     It is the first network's unless another `learner` is given.
     """
+    index = state.index if images is None else None
     images = state.images if images is None else images
     labels = state.given_labels if labels is None else labels
     teacher = (learner or state.learners[0]).teacher
@@ -38,7 +39,7 @@ def observe(
     distributed.add_up(logits, features)
     losses = F.cross_entropy(logits, labels, reduction="none")
     require_finite(losses.sum(), state)
-    return Snapshot(logits, features, losses)
+    return Snapshot(logits, features, losses, index)
 
 
 def evaluate(state: State) -> float | None:

@@ -64,3 +64,8 @@ def test_recalibration_happens_only_where_it_is_asked_for(monkeypatch):
     assert calls == []
     train(small(method="ce", recalibrate=True))
     assert len(calls) == 3
+
+
+def test_a_snapshot_of_the_training_images_knows_their_rows_and_one_of_others_none():
+    state = fresh(holdout=0.2)
+    assert torch.equal(observe(state).index, state.index) and observe(state, *state.holdout).index is None

@@ -161,6 +161,10 @@ def new_learner(config: TrainConfig, dataset: Dataset, number: int, device: torc
         nesterov=config.momentum > 0,
         fused=True,
     )
+    if len(student.heads) and config.momentum:
+        # Heads may join in after a warm-up, and torch's fused step wants the momenta of all parameters or of none.
+        for parameter in student.parameters():
+            optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return Learner(student, teacher, distributed.wrap(student), optimiser)
 
 

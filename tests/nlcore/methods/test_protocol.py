@@ -230,6 +230,31 @@ def test_an_epoch_of_its_own_trains_all_its_networks_and_their_heads(toys):
     assert not torch.equal(first, second)
 
 
+@pytest.mark.parametrize("network", ["digits_small", "digits_cnn"])
+def test_heads_may_join_in_after_a_warm_up_that_left_them_alone(network, toys):
+    config = small("toy_epoch", warmup_epochs=2, network=network).resolved()
+    heads = []
+    for epoch in run(config, *prepare(config)):
+        heads.append(epoch.state.student.heads["other"][0].weight.clone())
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[1], heads[2])
+
+
+def test_momenta_of_zero_to_start_with_change_no_number(toys):
+    torch.manual_seed(0)
+    start, steps = torch.randn(5), torch.randn(4, 5)
+    found = []
+    for zeros in (False, True):
+        weight = torch.nn.Parameter(start.clone())
+        optimiser = torch.optim.SGD([weight], lr=0.1, momentum=0.9, weight_decay=1e-3, nesterov=True, fused=True)
+        if zeros:
+            optimiser.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+        for step in steps:
+            weight.grad = step.clone()
+            optimiser.step()
+        found.append(weight.detach())
+    assert torch.equal(*found)
+
+
 def test_a_method_that_divides_nothing_believes_every_label_at_the_end(toys):
     for method in ("toy_epoch", "toy_nothing", "ce"):
         samples = train(small(method, epochs=1)).samples

@@ -14,6 +14,7 @@ from nlcore.selection.voting import (
     estimate_transition,
     majority,
     nearest,
+    neighbour_votes,
     own_class_threshold,
     soft_votes,
     surest,
@@ -233,3 +234,22 @@ def test_no_search_makes_a_tensor_of_all_samples_times_all_anchors(rng, largest_
             soft_votes(chosen, cosines, labels, 5, 0.1)
         own_class_threshold(hard, hard_labels, anchors, labels, k)
     assert 0 < made.numel <= max(64 * m, n * k, m * d)
+
+
+@pytest.mark.parametrize("k", [1, 7, 100])
+def test_votes_of_the_neighbours_equal_a_loop_over_samples(points, k):
+    _, unit, labels = points
+    votes = neighbour_votes(unit, labels, 3, k)
+    for i in range(60):
+        ranked = sorted(range(60), key=lambda j: -float(unit[i] @ unit[j]))[:k]
+        assert ranked[0] == i  # a sample votes on itself
+        shares = [sum(int(labels[j]) == c for j in ranked) / len(ranked) for c in range(3)]
+        assert votes[i].tolist() == pytest.approx(shares)
+
+
+def test_votes_of_the_neighbours_need_memory_for_a_block_alone(rng, monkeypatch, largest_tensor):
+    monkeypatch.setattr(voting, "BLOCK", 20_000)
+    unit, labels = F.normalize(torch.randn(2000, 5, generator=rng), dim=1), torch.arange(2000) % 4
+    with largest_tensor() as made:
+        neighbour_votes(unit, labels, 4, 200)
+    assert made.numel <= 20_000

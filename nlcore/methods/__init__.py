@@ -27,10 +27,10 @@ in checkpoints, exactly: tensors, numbers, texts, lists and dictionaries of them
 A method without `divide` starts at once; the others warm up. One that brings nothing is cross-entropy.
 """
 
-from nlcore.methods import anchor, ce, dividemix, elr, tssd
+from nlcore.methods import anchor, ce, dividemix, elr, ssr, tssd
 from nlcore.selection.division import ALL
 
-METHODS = {"ce": ce, "dividemix": dividemix, "tssd": tssd, "anchor": anchor, "elr": elr}
+METHODS = {"ce": ce, "dividemix": dividemix, "tssd": tssd, "anchor": anchor, "elr": elr, "ssr": ssr}
 
 
 def brings(method: str, *parts: str) -> bool:

@@ -53,6 +53,8 @@ class TSSDConfig:
     combination : how the streams combine, see `nlcore.selection.streams.certain_sets`.
     per_class_from : one loss mixture a class from so many samples a class; None = one for all.
     feature_score : `margin` to the next class mean, or the `row_sum` of the class's affinity matrix (PSDC).
+    feature_per_class : one mixture of the feature scores for each given class, as in PSDC; else one for all, which
+        margins allow, being of one scale.
     margin_rounds : times that class means and probabilities are computed from each other; the means of the first round
         are weighted by the loss stream, those of the later ones by both streams.
     min_distance : a class whose two components of the feature score are nearer than this (Ashman's D) has nothing to
@@ -73,6 +75,7 @@ class TSSDConfig:
     combination: str = "agreement"
     per_class_from: int | None = within(None, Range(1))
     feature_score: str = "margin"
+    feature_per_class: bool = False
     margin_rounds: int = within(4, Range(1))
     min_distance: float = within(0.0, Range(0))
     meta: str = "synthetic"
@@ -95,6 +98,7 @@ PRESETS = {
     "paper": TSSDConfig(
         per_class_from=None,
         feature_score="row_sum",
+        feature_per_class=True,
         min_distance=0.0,
         meta="certain",
         negatives="uniform",
@@ -141,11 +145,11 @@ def psd(snapshot: Snapshot, given_labels: torch.Tensor, config: TSSDConfig):
         weight = p_loss
         for _ in range(config.margin_rounds):
             similarity = class_margin(snapshot.features, given_labels, num_classes, weight)
-            p_feature = feature_stream(similarity, given_labels, num_classes)
+            p_feature = feature_stream(similarity, given_labels, num_classes, config.feature_per_class)
             weight = p_loss * p_feature
     else:
         similarity = row_sums(snapshot.features, given_labels, num_classes)
-        p_feature = feature_stream(similarity, given_labels, num_classes)
+        p_feature = feature_stream(similarity, given_labels, num_classes, config.feature_per_class)
     believed = p_loss, p_feature
     if config.min_distance:  # the sets alone: the probabilities keep the order of an undivided class's labels
         undivided = undivided_classes(similarity, given_labels, num_classes, config.min_distance)[given_labels]

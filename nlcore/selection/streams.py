@@ -66,12 +66,18 @@ def class_margin(
     return (own.squeeze(1) - others.amax(1)).float()
 
 
-def feature_stream(scores: torch.Tensor, given_labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+def feature_stream(
+    scores: torch.Tensor, given_labels: torch.Tensor, num_classes: int, per_class: bool = True
+) -> torch.Tensor:
     """Probability that each label is clean, from its similarity score (high = clean): (N,) float32.
 
-    Scores are scaled to [0, 1] inside each given class and get one mixture a class, as in PSDC.
+    Scores are scaled to [0, 1] inside each given class and get one mixture a class, as in PSDC. Without `per_class`,
+    all are scaled together and get one mixture (our reconstruction: a class in which nothing is wrong, or most of it
+    is, is then not split as if it were like the others).
     """
     # The mixture finds the low component, so it is given the distance from the top.
+    if not per_class:
+        return low_component(min_max(-scores.double())).float()
     return low_component(distance_from_top(scores, given_labels, num_classes), given_labels, num_classes).float()
 
 

@@ -15,8 +15,8 @@ def describe_division(
     `sets`: size, precision and recall of each. In a set that is trained with labels, precision is the share of right
     targets and recall the share of all rightly given labels that it holds; in a set whose labels are dropped, precision
     is the share of wrong given labels and recall the share of all wrong ones that it holds. `labelled` joins the
-    labelled sets and adds F1 and the number of targets of each class. Without true labels, precision and recall are
-    None.
+    labelled sets and adds F1 and the number of targets of each class. `auroc` and `average_precision` say how well
+    `clean_prob` finds the wrong given labels, see `label_order`. Without true labels, all of these are None.
     """
     given, true = state.given_labels, state.true_labels
     sets = {}
@@ -30,7 +30,23 @@ def describe_division(
     labelled["f1"] = 2 * precision * recall / (precision + recall) if precision and recall else None
     labelled["histogram"] = torch.bincount(division.target[division.labelled], minlength=state.num_classes).tolist()
     numbers = {key: value for key, value in report.items() if isinstance(value, int | float | dict)}
-    return {"sets": sets, "labelled": labelled} | numbers
+    return {"sets": sets, "labelled": labelled} | label_order(division.clean_prob, given, true) | numbers
+
+
+def label_order(clean_prob: torch.Tensor, given: torch.Tensor, true: torch.Tensor | None) -> dict[str, float | None]:
+    """How well a probability (N,) that labels are right finds the wrong ones, in [0, 1].
+
+    `auroc`: chance that a wrong label has a lower one than a right label; `average_precision`: mean precision of
+    the most suspicious, over all depths at which one more wrong label is found. None unless there are both kinds.
+    """
+    wrong = None if true is None else (given != true).cpu()
+    if wrong is None or wrong.all() or not wrong.any():
+        return {"auroc": None, "average_precision": None}
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    suspicion = -clean_prob.cpu()
+    measures = {"auroc": roc_auc_score, "average_precision": average_precision_score}
+    return {name: float(measure(wrong, suspicion)) for name, measure in measures.items()}
 
 
 def _quality(members, labelled: bool, target, given, true) -> dict[str, float | None]:
@@ -61,7 +77,8 @@ def sample_table(state, snapshot: Snapshot, division: Division) -> dict[str, lis
         "given_label": state.given_labels.tolist(),
         "true_label": [""] * len(corrected) if state.true_labels is None else state.true_labels.tolist(),
         "set": [names[number] for number in division.membership.tolist()],
-        "clean_prob": [round(p, 6) for p in division.clean_prob.tolist()],
+        # Six digits, wherever they begin: labels that are surely wrong keep their order too.
+        "clean_prob": [float(f"{p:.6g}") for p in division.clean_prob.tolist()],
         "corrected_label": corrected.tolist(),
     }
     if state.class_names != tuple(map(str, range(state.num_classes))):

@@ -140,7 +140,8 @@ def test_tssd_runs_with_every_combination_and_meta_classifier(made, combination,
 @pytest.mark.parametrize(
     "changes",
     [
-        {"feature_score": "row_sum"},
+        {"feature_score": "row_sum", "feature_per_class": True},
+        {"feature_per_class": True},
         {"margin_rounds": 1},
         {"per_class_from": 100},
         {"negatives": "uniform"},

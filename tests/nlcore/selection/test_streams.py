@@ -75,6 +75,20 @@ def test_feature_stream_fits_each_class_on_its_own_scale_with_scikit_learns_mixt
     assert torch.equal(p > 0.5, aligned)
 
 
+def test_one_feature_mixture_for_all_leaves_a_class_whole_that_is_unlike_the_others(rng):
+    """Class 0 has right and wrong labels, class 1 none that is wrong: a mixture of its own splits it all the same."""
+    labels = torch.arange(600) % 2
+    aligned = (torch.rand(600, generator=rng) < 0.6) | (labels == 1)
+    scores = torch.where(aligned, 0.8, 0.2) + 0.03 * torch.randn(600, generator=rng)
+    p = feature_stream(scores, labels, 2, per_class=False)
+    scaled = ((scores - scores.min()) / (scores.max() - scores.min())).double().numpy()[:, None]
+    mixture = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0).fit(scaled)
+    np.testing.assert_allclose(p, mixture.predict_proba(scaled)[:, mixture.means_.argmax()], atol=5e-3)
+    assert torch.equal(p > 0.5, aligned)
+    split = feature_stream(scores, labels, 2)[labels == 1] < 0.5
+    assert 0.2 < split.float().mean() < 0.8
+
+
 def test_loss_stream_with_one_mixture_a_class_judges_a_class_by_its_own_scale(rng):
     """Class 1 is harder: its clean losses are larger than the wrong ones of class 0."""
     labels = torch.arange(400) % 2

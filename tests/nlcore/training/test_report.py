@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nlcore.selection.division import Division, Snapshot
-from nlcore.training.report import describe_division, sample_table
+from nlcore.training.report import describe_division, label_order, sample_table
 
 # A division of eight samples by hand.
 TRUE = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
@@ -47,6 +47,31 @@ def test_unknown_true_labels_give_none():
     assert row["labelled"]["f1"] is None and row["labelled"]["histogram"] == [4, 1, 0]
 
 
+def test_the_order_of_labels_equals_a_count_of_pairs_and_a_walk_down_the_list(rng):
+    given, true = torch.randint(3, (2, 60), generator=rng)
+    clean_prob = torch.rand(60, generator=rng).mul(10).round() / 10  # with ties
+    wrong = (given != true).tolist()
+    pairs = [
+        (p, q) for p, w in zip(clean_prob, wrong, strict=True) for q, v in zip(clean_prob, wrong, strict=True) if w > v
+    ]
+    auroc = sum(float(p < q) + 0.5 * float(p == q) for p, q in pairs) / len(pairs)
+    precision, recall, average = 0.0, 0.0, 0.0
+    for depth in sorted(set(clean_prob.tolist())):
+        chosen = [w for w, p in zip(wrong, clean_prob.tolist(), strict=True) if p <= depth]
+        precision = sum(chosen) / len(chosen)
+        average += precision * (sum(chosen) / sum(wrong) - recall)
+        recall = sum(chosen) / sum(wrong)
+    order = label_order(clean_prob, given, true)
+    assert order == {"auroc": pytest.approx(auroc), "average_precision": pytest.approx(average)}
+    row = describe_division(made_division(), {}, ("easy",), made_state())
+    assert row["auroc"] == 0.5 and row["average_precision"] == 3 / 8  # all as probable as the other
+
+
+@pytest.mark.parametrize("true", [None, GIVEN, (GIVEN + 1) % 3])
+def test_one_kind_of_label_has_no_order(true):
+    assert label_order(torch.rand(8), GIVEN, true) == {"auroc": None, "average_precision": None}
+
+
 def test_an_empty_set_has_no_precision():
     division = replace(made_division(), set_names=("easy", "corrected", "hard", "never"))
     assert describe_division(division, {}, ("easy",), made_state())["sets"]["never"]["precision"] is None
@@ -64,6 +89,16 @@ def test_the_sample_table_corrects_labelled_samples_by_target_and_others_by_pred
     assert table["set"] == ["easy", "easy", "hard", "corrected", "easy", "hard", "easy", "hard"]
     assert table["corrected_label"] == [0, 0, 2, 0, 1, 2, 0, 2]
     assert table["given_label"] == GIVEN.tolist() and table["true_label"] == TRUE.tolist()
+
+
+def test_the_sample_table_keeps_the_order_of_labels_that_are_surely_wrong():
+    probs = torch.tensor([1e-12, 2e-12, 1e-7, 0.123456789, 0.5, 1 - 1e-6, 0.0, 1.0])
+    table = sample_table(
+        made_state(),
+        Snapshot(torch.zeros(8, 3), torch.zeros(8, 1), torch.zeros(8)),
+        replace(made_division(), clean_prob=probs),
+    )
+    assert table["clean_prob"] == [1e-12, 2e-12, 1e-7, 0.123457, 0.5, 0.999999, 0.0, 1.0]
 
 
 def test_names_of_classes_stand_beside_their_numbers():

@@ -23,7 +23,8 @@ def read_results(folder: str | Path) -> pd.DataFrame:
     """Every `*.json` result below a folder as one row of a pandas DataFrame; hidden folders are left out.
 
     Columns: dataset, subset, noise, rate, realised_rate, method, preset, networks, budget, network, seed, images (that
-    were trained on), epochs, holdout, best, last, last10, fair, wall_seconds, peak_memory_mb, device, code, path. A
+    were trained on), epochs, holdout, best, last, last10, fair, wall_seconds, peak_memory_mb, device, code; auroc and
+    average_precision of the last division, see `nlcore.training.report.label_order`, None where there is none; path. A
     file that is not a result is logged, by name, and left out.
     """
     rows, folder = [], user_path(folder)
@@ -44,7 +45,8 @@ def _row(values: dict[str, Any]) -> dict[str, Any]:
     row["realised_rate"] = values["noise"]["realised_rate"]
     row |= {name: config[name] for name in ("epochs", "holdout")}
     row |= {name: values[name] for name in ("images", *STATISTICS, "wall_seconds", "peak_memory_mb")}
-    return row | {"device": environment["device"], "code": environment["code"]}
+    row |= {"device": environment["device"], "code": environment["code"]}
+    return row | {name: values["history"][-1].get(name) for name in ("auroc", "average_precision")}
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:

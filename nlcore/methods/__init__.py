@@ -12,6 +12,8 @@ and brings what it changes, each of it optional, as plain functions that the eng
   is MixMatch on the division, unless the method brings one of the next two.
 - `batch_loss(batch, settings, memory)` -> a scalar, from a `nlcore.training.steps.Batch`: what an epoch minimises, on
   all given labels or, if the method divides, on the targets of the labelled samples.
+- `prepare(look, state, settings, memory)`, before every such epoch: what a `batch_loss` has to know of all samples at
+  once. `look()` gives a `Snapshot` of them by the network's average weights, which costs a pass.
 - `own_epoch(steps, divisions, settings)` -> the mean loss: an epoch of its own, of all its networks, written with
   `nlcore.training.steps.Steps`. `divisions` has one for each network, or is None if the method does not divide.
 - `extra_heads(in_features, num_classes, settings)` -> modules by name, on the pooled features. They belong to the

@@ -10,6 +10,7 @@ from nlcore.methods import METHODS
 from nlcore.selection.division import Division
 from nlcore.training import distributed
 from nlcore.training.mixmatch import mixmatch_step, rampup
+from nlcore.training.observe import observe
 from nlcore.training.state import Learner, State
 from nlcore.training.steps import Batch, Steps
 
@@ -44,6 +45,8 @@ def own_loss_epoch(state: State, learner: Learner, division: Division | None) ->
         labels, rows = division.target, division.labelled.nonzero().flatten()
     if len(rows) == 0:
         return _nothing_labelled(state, learner)
+    if hasattr(method, "prepare"):
+        method.prepare(lambda: observe(state, learner=learner), state, settings, learner.memory)
     return supervised_epoch(
         state, learner, rows, labels, lambda batch: method.batch_loss(batch, settings, learner.memory)
     )

@@ -71,6 +71,10 @@ class Steps:
         config = self.state.config
         return batches(rows, size or self.batch_size, steps, config.full_batches, self.state.generator)
 
+    def own(self, rows: torch.Tensor) -> torch.Tensor:
+        """This process's part of a batch, all of it where there is one process."""
+        return distributed.own(rows)
+
     def weak(self, rows: torch.Tensor) -> torch.Tensor:
         """Weak views of training images or vectors (B,), as a network takes them: (B, C, H, W) or (B, d) float32."""
         return weak_input(self.state, self.state.images[rows])

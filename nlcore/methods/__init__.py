@@ -29,10 +29,22 @@ in checkpoints, exactly: tensors, numbers, texts, lists and dictionaries of them
 A method without `divide` starts at once; the others warm up. One that brings nothing is cross-entropy.
 """
 
-from nlcore.methods import anchor, ce, dividemix, elr, ssr, tssd
+from nlcore.methods import anchor, ce, coteaching, dividemix, elr, forward, gce, label_smoothing, mixup, ssr, tssd
 from nlcore.selection.division import ALL
 
-METHODS = {"ce": ce, "dividemix": dividemix, "tssd": tssd, "anchor": anchor, "elr": elr, "ssr": ssr}
+METHODS = {
+    "ce": ce,
+    "dividemix": dividemix,
+    "tssd": tssd,
+    "anchor": anchor,
+    "label_smoothing": label_smoothing,
+    "mixup": mixup,
+    "forward": forward,
+    "gce": gce,
+    "coteaching": coteaching,
+    "elr": elr,
+    "ssr": ssr,
+}
 
 
 def brings(method: str, *parts: str) -> bool:

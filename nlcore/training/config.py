@@ -37,7 +37,7 @@ class TrainConfig:
         others get `symmetric` noise.
     subset : train on so many images of the dataset, the same share of every class; None = all.
     balanced_images : every epoch draws so many images, equally many of every given label; 0 = all images, every epoch.
-    method : a name of `nlcore.methods.METHODS`: `ce`, `dividemix`, `tssd` or `anchor`.
+    method : a name of `nlcore.methods.METHODS`, e.g. `tssd`.
     preset : `tuned` (what our experiments recommend) or `paper` (the faithful reconstruction).
     budget : None, the dataset's recipe, sized for a CPU; `long`, the papers' network and length; `short`, the same
         network for a fifth of it.

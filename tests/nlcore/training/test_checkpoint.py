@@ -80,10 +80,17 @@ def epochs_trained(config, folder) -> list[int]:
 # -- exactness
 
 VARIANTS = {
-    **{f"{method}, {n} networks": {"method": method, "networks": n} for method in METHODS for n in (1, 2)},
+    **{
+        f"{method}, {n} networks": {"method": method, "networks": n}
+        for method in METHODS
+        for n in (1, 2)
+        if (method, n) != ("coteaching", 1)  # refuses one
+    },
     "paper": {"method": "tssd", "preset": "paper"},
     "strong": {"method": "anchor", "ssl": replace(PAPER_SSL, strong=True), "ema_decay": 0.0},
     "balanced": {"method": "tssd", "subset": None, "balanced_images": 100},
+    "balanced, truncated": {"method": "gce", "subset": None, "balanced_images": 100},
+    "estimated forget rate": {"method": "coteaching", "noise": "given", "holdout": 0.2},
     "history and hold-out": {"method": "dividemix", "loss_history": 3, "holdout": 0.2, "networks": 2},
 }
 

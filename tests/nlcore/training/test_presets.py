@@ -53,19 +53,19 @@ def test_lambda_u_of_the_tuned_preset_is_the_same_everywhere(dataset, rate):
 
 @pytest.mark.parametrize("preset", TRAINING_PRESETS)
 @pytest.mark.parametrize("method", METHODS)
-def test_the_confidence_penalty_is_for_asymmetric_noise_and_not_for_cross_entropy(method, preset):
+def test_the_confidence_penalty_is_for_asymmetric_noise_and_methods_that_divide(method, preset):
     penalties = {
         noise: resolved(method=method, preset=preset, noise=noise, rate=0.4).confidence_penalty
         for noise in ("symmetric", "asymmetric", "pairflip", "idn_pmd")
     }
-    assert penalties.pop("asymmetric") == (0 if method == "ce" else 1)
+    assert penalties.pop("asymmetric") == (1 if method in DIVIDING else 0)
     assert set(penalties.values()) == {0}
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_losses_are_averaged_over_five_epochs_from_ninety_per_cent_noise(method):
     histories = {rate: resolved(method=method, rate=rate).loss_history for rate in (0.0, 0.8, 0.89, 0.9, 0.95)}
-    assert histories == {0.0: 1, 0.8: 1, 0.89: 1} | dict.fromkeys((0.9, 0.95), 1 if method == "ce" else 5)
+    assert histories == {0.0: 1, 0.8: 1, 0.89: 1} | dict.fromkeys((0.9, 0.95), 5 if method in DIVIDING else 1)
     assert resolved(method=method, noise="human:worst", rate=0.9).loss_history == 1  # has no nominal rate
 
 

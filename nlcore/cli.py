@@ -92,7 +92,9 @@ def train_command(
     budget: Annotated[
         str | None, typer.Option(help=f"{', '.join(BUDGETS)}: the papers' network; default: the dataset's recipe.")
     ] = None,
-    networks: Annotated[int, typer.Option(help="1, or 2 that divide for each other.")] = 1,
+    networks: Annotated[
+        int | None, typer.Option(help="1, or 2 that divide for each other; default: what the method needs.")
+    ] = None,
     seed: Seed = 0,
     epochs: Annotated[
         int | None, typer.Option(help="All epochs, warm-up included; default: the dataset's recipe.")

@@ -161,6 +161,15 @@ def test_noise_writes_the_labels_that_corrupt_gives(tmp_path):
     assert [int(row["true_label"]) for row in rows] == noisy.true_labels.tolist()
 
 
+def test_a_method_gets_the_networks_that_it_needs(tmp_path, monkeypatch, capsys):
+    for method, expected in (("coteaching", 2), ("ce", 1)):
+        arguments = ["--method", method, "--subset", "100", "--epochs", "1", "--out", str(tmp_path / method)]
+        monkeypatch.setattr(sys, "argv", ["nlcore", "train", *arguments])
+        with pytest.raises(SystemExit, match="0"):
+            cli.main()
+        assert json.loads((tmp_path / method / "result.json").read_text())["network"]["count"] == expected
+
+
 def test_labels_that_were_written_can_be_trained_on(tmp_path, monkeypatch, capsys):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["nlcore", *map(str, arguments)])

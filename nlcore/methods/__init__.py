@@ -16,9 +16,14 @@ and brings what it changes, each of it optional, as plain functions that the eng
   once. `look()` gives a `Snapshot` of them by the network's average weights, which costs a pass.
 - `own_epoch(steps, divisions, settings)` -> the mean loss: an epoch of its own, of all its networks, written with
   `nlcore.training.steps.Steps`. `divisions` has one for each network, or is None if the method does not divide.
+- `look(steps, learner, snapshot, settings)` -> the `Snapshot` that `divide` gets in place of this one, for a method
+  that trains something before it divides, or has to see more than one look gives.
+- `mixed_step(steps, learner, mixed, settings)` -> the detached loss: what is learnt from a batch of MixMatch, a
+  `nlcore.training.mixmatch.Mixed`, in place of the plain step.
+- `warmup_loss(batch, settings)` -> a scalar, added to the cross-entropy of the warm-up: what extra heads learn there.
 - `extra_heads(in_features, num_classes, settings)` -> modules by name, on the pooled features. They belong to the
   network: to its optimiser, its average weights and its checkpoints. `network(images, with_heads=True)` gives their
-  outputs too, `network.heads[name](features)` one of them.
+  outputs too, `network.heads[name](features)` one of them, and a snapshot has those of all samples.
 - `recipe(config)` -> pairs of values and their source: what the method asks for outside its settings, or of its
   settings on a certain data set or noise, over the package's own defaults; `warmup` is a share of all epochs.
 

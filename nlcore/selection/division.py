@@ -1,7 +1,7 @@
 """The two values between training and selecting: what a network sees, and what a method decides about it."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -22,12 +22,14 @@ class Snapshot:
     features : (N, d) float32, pooled.
     losses : (N,) float32, cross-entropy of the given labels.
     index : (N,) int64, rows of the whole training set, for what is remembered of each sample; None for other samples.
+    heads : outputs of the method's extra heads by name, each (N, m) float32.
     """
 
     logits: torch.Tensor
     features: torch.Tensor
     losses: torch.Tensor
     index: torch.Tensor | None = None
+    heads: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def probs(self) -> torch.Tensor:

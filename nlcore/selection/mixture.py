@@ -38,7 +38,13 @@ class Mixture:
         return self.log_joint(values.double(), groups).softmax(1)[:, 0]
 
 
-def fit_mixture(values: torch.Tensor, groups: torch.Tensor | None = None, num_groups: int = 1) -> Mixture:
+def fit_mixture(
+    values: torch.Tensor,
+    groups: torch.Tensor | None = None,
+    num_groups: int = 1,
+    max_iter: int = MAX_ITER,
+    tolerance: float = TOLERANCE,
+) -> Mixture:
     """Fit two Gaussians to the values (N,) of each group (N,) int64 in [0, num_groups).
 
     The parameters of an empty group mean nothing; `separated` tells which fits can be used.
@@ -51,7 +57,7 @@ def fit_mixture(values: torch.Tensor, groups: torch.Tensor | None = None, num_gr
     previous = torch.full((num_groups,), -torch.inf, dtype=torch.float64, device=values.device)
     counts = _segment_sum(torch.ones_like(values), groups, num_groups)
     active = torch.ones(num_groups, 1, dtype=torch.bool, device=values.device)
-    for _ in range(MAX_ITER):
+    for _ in range(max_iter):
         joint = mixture.log_joint(values, groups)
         evidence = joint.logsumexp(1)
         update = _maximise(values, groups, num_groups, (joint - evidence[:, None]).exp())
@@ -60,7 +66,7 @@ def fit_mixture(values: torch.Tensor, groups: torch.Tensor | None = None, num_gr
             *(torch.where(active, getattr(update, f), getattr(mixture, f)) for f in ("means", "variances", "weights"))
         )
         bound = _segment_sum(evidence, groups, num_groups) / counts
-        active = active & ((bound - previous).abs() >= TOLERANCE)[:, None]
+        active = active & ((bound - previous).abs() >= tolerance)[:, None]
         if not bool(active.any()):
             break
         previous = bound
@@ -83,14 +89,20 @@ def ashman_distance(mixture: Mixture) -> torch.Tensor:
     return (mixture.means[:, 1] - mixture.means[:, 0]) / mixture.variances.mean(1).sqrt()
 
 
-def low_component(values: torch.Tensor, groups: torch.Tensor | None = None, num_groups: int = 1) -> torch.Tensor:
+def low_component(
+    values: torch.Tensor,
+    groups: torch.Tensor | None = None,
+    num_groups: int = 1,
+    max_iter: int = MAX_ITER,
+    tolerance: float = TOLERANCE,
+) -> torch.Tensor:
     """Posterior (N,) of the low-mean component, with the documented fall-backs.
 
     With `groups`, one mixture each; a group below `MIN_GROUP` samples, or whose two means coincide, uses the mixture of
     all values. If that one's means coincide too there is nothing to tell apart: every posterior is 1 (our
     reconstruction: a method that sees no difference trusts every label). Both are logged.
     """
-    whole = fit_mixture(values)
+    whole = fit_mixture(values, max_iter=max_iter, tolerance=tolerance)
     if not bool(separated(whole, torch.tensor([max(len(values), MIN_GROUP)], device=values.device))):
         log.warning(
             "mixture: the two components coincide over all %d values; every sample counts as clean", len(values)
@@ -98,7 +110,7 @@ def low_component(values: torch.Tensor, groups: torch.Tensor | None = None, num_
         return torch.ones_like(values, dtype=torch.float64)
     posterior = whole.posterior(values)
     if groups is not None:
-        mixture = fit_mixture(values, groups, num_groups)
+        mixture = fit_mixture(values, groups, num_groups, max_iter, tolerance)
         usable = separated(mixture, torch.bincount(groups, minlength=num_groups))
         if not bool(usable.all()):
             log.info("mixture: group %s use the mixture of all values", (~usable).nonzero().flatten().tolist())

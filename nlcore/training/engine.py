@@ -25,6 +25,7 @@ from nlcore.training.epoch import method_epoch, warmup_epoch
 from nlcore.training.observe import accuracy, evaluate, observe, recalibrate
 from nlcore.training.report import describe_division
 from nlcore.training.state import Learner, State, start
+from nlcore.training.steps import Steps
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +140,8 @@ def divide(state: State, snapshot: Snapshot, learner: Learner | None = None) -> 
     if state.golden is not None:
         learner.memory["golden"] = (observe(state, *state.golden, learner), state.golden[1])
     method, classify = METHODS[config.method], learner.teacher.classify
+    if hasattr(method, "look"):
+        snapshot = method.look(Steps(state), learner, snapshot, config.settings)
     division, report = method.divide(
         snapshot, state.given_labels, classify, config.settings, learner.memory, state.generator
     )

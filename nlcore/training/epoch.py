@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from nlcore.methods import METHODS
 from nlcore.selection.division import Division
 from nlcore.training import distributed
-from nlcore.training.mixmatch import mixmatch_step, rampup
+from nlcore.training.mixmatch import mixed_batch, mixmatch_step, rampup
 from nlcore.training.observe import observe
 from nlcore.training.state import Learner, State
 from nlcore.training.steps import Batch, Steps
@@ -21,8 +21,8 @@ def method_epoch(state: State, divisions: tuple[Division, ...] | None) -> float:
     """An epoch after warm-up, as the method wants it; returns the mean loss.
 
     A method with an `own_epoch` gets everything; one with a `batch_loss` has it minimised, on the labelled samples if
-    it divides; one that only divides gets MixMatch. Each of two networks trains on the division of the other, a single
-    one on its own. See `nlcore.methods`.
+    it divides; one that only divides gets MixMatch, with its own `mixed_step` where it has one. Each of two networks
+    trains on the division of the other, a single one on its own. See `nlcore.methods`.
     """
     method, settings = METHODS[state.config.method], state.config.settings
     if hasattr(method, "own_epoch"):
@@ -60,16 +60,18 @@ def _nothing_labelled(state: State, learner: Learner) -> float:
 def warmup_epoch(state: State, learner: Learner | None = None) -> float:
     """Cross-entropy on the given labels, weak views; returns the mean loss.
 
-    The confidence penalty is the negative entropy: under asymmetric noise a network is sure of wrong labels too soon.
+    The confidence penalty is the negative entropy: under asymmetric noise a network is sure of wrong labels too soon. A
+    method's `warmup_loss` is added.
     """
-    penalty = state.config.confidence_penalty
+    penalty, settings = state.config.confidence_penalty, state.config.settings
+    own = getattr(METHODS[state.config.method], "warmup_loss", None)
 
     def cross_entropy(batch: Batch) -> torch.Tensor:
         loss = F.cross_entropy(batch.logits, batch.labels)
         if penalty:
             log_probs = batch.logits.log_softmax(1)
             loss = loss + penalty * (log_probs.exp() * log_probs).sum(1).mean()
-        return loss
+        return loss + own(batch, settings) if own else loss
 
     rows = torch.arange(len(state.images), device=state.images.device)
     return supervised_epoch(state, learner or state.learners[0], rows, state.given_labels, cross_entropy)
@@ -121,6 +123,8 @@ def ssl_epoch(state: State, division: Division, number: int = 0) -> float:
         size, lam_u = max(1, round(size * share)), lam_u * share
     # Without unlabelled samples the step is MixUp on the labelled ones alone.
     unlabelled_batches = steps.batches(unlabelled, count if len(unlabelled) else 0, size)
+    own_step = getattr(METHODS[config.method], "mixed_step", None)
+    learner.student.train()
     total = torch.zeros((), device=labelled.device)
     for own in labelled_batches:
         own, others = distributed.own(own), distributed.own(next(unlabelled_batches, unlabelled))
@@ -131,18 +135,14 @@ def ssl_epoch(state: State, division: Division, number: int = 0) -> float:
         weak = steps.weak(often).chunk(views)
         learn = steps.strong(often).chunk(views) if config.ssl.strong else weak
         lam = float(state.rng.beta(config.ssl.alpha, config.ssl.alpha))
+        trust = division.target[own], division.weight[own]
+        parts = teachers, weak, learn, *trust, lam_u, lam, config.ssl, state.generator
+        if own_step:
+            with steps.precision():
+                mixed = mixed_batch(*parts)
+            total += own_step(steps, learner, mixed, config.settings)
+            continue
         with steps.precision():
-            loss = mixmatch_step(
-                learner.trainee,
-                teachers,
-                weak,
-                learn,
-                division.target[own],
-                division.weight[own],
-                lam_u,
-                lam,
-                config.ssl,
-                state.generator,
-            )
+            loss = mixmatch_step(learner.trainee, *parts)
         total += steps.update(learner, loss)
     return steps.mean_loss(total, count)

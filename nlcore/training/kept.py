@@ -100,7 +100,7 @@ def _name(state: State, number: int, data: str) -> str:
     if number < config.warmup_epochs:
         part, values = "warmup", {name: value for name, value in values.items() if name not in AFTER_WARMUP}
         values["golden"] = getattr(config.settings, "golden", 0)
-        if brings(config.method, "extra_heads"):
+        if brings(config.method, "extra_heads", "warmup_loss"):
             values |= {"method": config.method, "settings": config.to_dict()["settings"]}
     here = [state.images.device.type, state.precision, torch.get_num_threads(), torch.__version__, code_version()]
     text = json.dumps([values, here, data, number], sort_keys=True)

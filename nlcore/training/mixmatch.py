@@ -110,8 +110,39 @@ def batches(
         queue = queue[size:]
 
 
-def mixmatch_step(
-    student,
+@dataclass(frozen=True)
+class Mixed:
+    """A batch of MixMatch as it is learnt from.
+
+    Attributes
+    ----------
+    inputs : (M, ...) float32, as a network takes them.
+    targets : (M, K).
+    num_labelled : so many of the rows are labelled, the first ones.
+    lam_u, lam_r, unlabelled_loss : as in `ssl_loss`.
+    """
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    num_labelled: int
+    lam_u: float
+    lam_r: float
+    unlabelled_loss: str
+
+    def loss(self, logits: torch.Tensor) -> torch.Tensor:
+        """`ssl_loss` of what a network makes of the inputs, (M, K): a scalar."""
+        return ssl_loss(logits, self.targets, self.num_labelled, self.lam_u, self.lam_r, self.unlabelled_loss)
+
+
+def mixmatch_step(student, teachers: list, *parts) -> torch.Tensor:
+    """The loss of one MixMatch step, a scalar; `parts` are the other arguments of `mixed_batch`."""
+    mixed = mixed_batch(teachers, *parts)
+    _train(student)
+    logits, _ = student(mixed.inputs)
+    return mixed.loss(logits)
+
+
+def mixed_batch(
     teachers: list,
     weak_views: Sequence[torch.Tensor],
     train_views: Sequence[torch.Tensor],
@@ -121,8 +152,8 @@ def mixmatch_step(
     lam: float,
     config: SSLConfig,
     generator: torch.Generator,
-) -> torch.Tensor:
-    """The loss of one MixMatch step, a scalar.
+) -> Mixed:
+    """Guess, refine and mix.
 
     `weak_views`, from which targets are made, and `train_views`, to learn from, hold the same B + U images: normalised
     (B + U, C, H, W), the B labelled ones first, whose `labels` (B,) are trusted by `weight` (B,). `lam` is the draw of
@@ -145,9 +176,7 @@ def mixmatch_step(
         targets = torch.cat([refined] * repeat + [guessed] * repeat)
         order = torch.randperm(len(inputs), generator=generator, device=inputs.device)
         inputs, targets = mix(inputs, targets, lam, order)
-    _train(student)
-    logits, _ = student(inputs)
-    return ssl_loss(logits, targets, num_labelled * repeat, lam_u, config.lam_r, config.unlabelled_loss)
+    return Mixed(inputs, targets, num_labelled * repeat, lam_u, config.lam_r, config.unlabelled_loss)
 
 
 def _train(network) -> None:

@@ -23,7 +23,7 @@ class Network(nn.Module):
     """Maps images to a feature map (`body`), pools it and classifies it linearly.
 
     `forward`: float images (B, C, H, W), or vectors, -> logits (B, K), features (B, d), both float32; and `with_heads`
-    the outputs of the extra heads that a method has put on the features, by name.
+    the outputs of the extra heads that a method has put on the features, by name, in float32 too.
     """
 
     stem: str  # the first layers, in words
@@ -39,7 +39,8 @@ class Network(nn.Module):
         features = self.pool(self.body(images).float())
         if not with_heads:
             return self.classify(features), features
-        return self.classify(features), features, {name: head(features) for name, head in self.heads.items()}
+        with torch.autocast(features.device.type, enabled=False):
+            return self.classify(features), features, {name: head(features) for name, head in self.heads.items()}
 
     def pool(self, body: torch.Tensor) -> torch.Tensor:
         """The features (B, d) of what the body gives, here a feature map (B, d, H, W)."""

@@ -32,14 +32,19 @@ def observe(
     parts = images.split(OBSERVE_BATCH)
     logits = torch.zeros(len(images), teacher.classifier.out_features, device=images.device)
     features = torch.zeros(len(images), teacher.classifier.in_features, device=images.device)
+    with torch.no_grad():
+        widths = {name: head(features[:1]).shape[1] for name, head in teacher.heads.items()}
+    heads = {name: torch.zeros(len(images), width, device=images.device) for name, width in widths.items()}
     with torch.no_grad(), precision(state):
         for number in distributed.mine(len(parts)):
             rows = slice(number * OBSERVE_BATCH, number * OBSERVE_BATCH + len(parts[number]))
-            logits[rows], features[rows] = teacher(to_input(state, parts[number]))
-    distributed.add_up(logits, features)
+            logits[rows], features[rows], outputs = teacher(to_input(state, parts[number]), with_heads=True)
+            for name, output in outputs.items():
+                heads[name][rows] = output
+    distributed.add_up(logits, features, *heads.values())
     losses = F.cross_entropy(logits, labels, reduction="none")
     require_finite(losses.sum(), state)
-    return Snapshot(logits, features, losses, index)
+    return Snapshot(logits, features, losses, index, heads)
 
 
 def evaluate(state: State) -> float | None:

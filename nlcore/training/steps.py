@@ -92,6 +92,10 @@ class Steps:
         order = torch.randperm(len(inputs), generator=self.state.generator, device=inputs.device)
         return mix(inputs, targets, lam, order)
 
+    def plain(self, rows: torch.Tensor) -> torch.Tensor:
+        """The same as they are, without a random view."""
+        return to_input(self.state, self.state.images[rows])
+
     def precision(self) -> torch.autocast:
         """The context in which networks compute."""
         return precision(self.state)

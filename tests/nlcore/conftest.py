@@ -47,8 +47,8 @@ def make_dataset():
 def make_snapshot():
     """`make_snapshot(n, k, rate, seed)`: what a good network sees: features near their TRUE class, labels often wrong.
 
-    `blur` spreads the features; `doubt` disturbs the logits, so that losses tell less than features. Gives
-    snapshot, given, true, classify, generator.
+    `blur` spreads the features; `doubt` disturbs the logits, so that losses tell less than features. Extra heads see
+    what the network sees. Gives snapshot, given, true, classify, generator.
     """
 
     def make(n: int = 800, k: int = 4, rate: float = 0.3, seed: int = 0, blur: float = 0.35, doubt: float = 0.0):
@@ -63,7 +63,8 @@ def make_snapshot():
             return x @ prototypes.T / 2
 
         logits = classify(features) + doubt * torch.randn(n, k, generator=g)
-        snapshot = Snapshot(logits, features, F.cross_entropy(logits, given, reduction="none"))
+        heads = {"side": features, "first": logits, "second": logits}
+        snapshot = Snapshot(logits, features, F.cross_entropy(logits, given, reduction="none"), heads)
         return SimpleNamespace(snapshot=snapshot, given=given, true=true, classify=classify, generator=g)
 
     return make

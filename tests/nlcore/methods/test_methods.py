@@ -6,7 +6,6 @@ import torch
 
 from nlcore.basics.errors import InputError
 from nlcore.methods import METHODS, anchor, brings, dividemix, tssd
-from nlcore.selection.division import Snapshot
 from nlcore.selection.mixture import low_component
 
 DIVIDING = [(name, preset) for name in METHODS if brings(name, "divide") for preset in ("tuned", "paper")]
@@ -34,8 +33,7 @@ def divide(made, name, preset="tuned", **changes):
 
 def without_separation(made):
     """The same samples, all with the same loss."""
-    s = made.snapshot
-    return Snapshot(s.logits, s.features, torch.full_like(s.losses, 0.5))
+    return replace(made.snapshot, losses=torch.full_like(made.snapshot.losses, 0.5))
 
 
 # -- every method

@@ -98,6 +98,46 @@ TOYS = {
                     total += steps.update(learner, losses[k][kept].mean())
             return steps.mean_loss(total, count * len(state.learners))
     """,
+    # Heads that learn in the warm-up and from mixed batches, and a second look before every division.
+    "heads": """
+        from dataclasses import dataclass, replace
+        import torch
+        import torch.nn.functional as F
+        from torch import nn
+        from nlcore.selection.division import Division
+
+        TITLE, SETS, LABELLED = "Toy heads", ("in", "out"), ("in",)
+
+        @dataclass(frozen=True)
+        class Config:
+            weight: float = 1.0
+
+        PRESETS = {"tuned": Config(), "paper": Config()}
+
+        def extra_heads(in_features, num_classes, settings):
+            return {"other": nn.Linear(in_features, num_classes)}
+
+        def warmup_loss(batch, settings):
+            return settings.weight * F.cross_entropy(batch.heads["other"], batch.labels)
+
+        def look(steps, learner, snapshot, settings):
+            with torch.no_grad():
+                again = learner.student.eval()(steps.plain(torch.arange(len(steps.state.images))))[0]
+            return replace(snapshot, heads=snapshot.heads | {"again": again})
+
+        def divide(snapshot, given_labels, classify, settings, memory, generator):
+            agreed = snapshot.heads["again"].argmax(1) == snapshot.heads["other"].argmax(1)
+            ones = torch.ones_like(snapshot.losses)
+            report = {"seen": snapshot.heads["again"], "other": snapshot.heads["other"], "features": snapshot.features}
+            return Division(SETS, (~agreed).long(), agreed, given_labels, ones, agreed.float()), report
+
+        def mixed_step(steps, learner, mixed, settings):
+            learner.memory["batches"] = learner.memory.get("batches", 0) + 1
+            with steps.precision():
+                logits, _, heads = learner.trainee(mixed.inputs, with_heads=True)
+                loss = mixed.loss(logits) + settings.weight * mixed.loss(heads["other"])
+            return steps.update(learner, loss)
+    """,
     "nothing": """
         from dataclasses import dataclass
         TITLE = "Toy"
@@ -125,7 +165,7 @@ def load(name: str, folder: Path):
 
 @pytest.fixture(scope="module", autouse=True)
 def toys(tmp_path_factory):
-    """The made-up methods, registered as `toy_loss`, `toy_epoch` and `toy_nothing`."""
+    """The made-up methods, registered as `toy_loss`, `toy_epoch`, `toy_heads` and `toy_nothing`."""
     folder = tmp_path_factory.mktemp("toys")
     with pytest.MonkeyPatch.context() as patch:
         for name in TOYS:
@@ -170,7 +210,7 @@ train(config, folder=sys.argv[3], on_epoch=die)
 """
 
 
-@pytest.mark.parametrize("method", ["toy_loss", "toy_epoch"])
+@pytest.mark.parametrize("method", ["toy_loss", "toy_epoch", "toy_heads"])
 def test_a_made_up_method_that_is_killed_goes_on_bit_for_bit(method, toys, tmp_path):
     train(small(method), folder=tmp_path / "whole")
     for last, code in ((2, -signal.SIGKILL), (0, 0)):
@@ -253,6 +293,31 @@ def test_momenta_of_zero_to_start_with_change_no_number(toys):
             optimiser.step()
         found.append(weight.detach())
     assert torch.equal(*found)
+
+
+def test_extra_heads_learn_in_the_warm_up_and_a_snapshot_has_their_outputs(toys):
+    moved = {}
+    for weight in (0.0, 1.0):
+        settings = METHODS["toy_heads"].Config(weight)
+        config = small("toy_heads", settings=settings, warmup_epochs=3, weight_decay=0.0, rate=0.0).resolved()
+        state = [epoch.state for epoch in run(config, *prepare(config)) if epoch.row["phase"] == "warmup"][-1]
+        moved[weight] = float((observe(state).heads["other"].argmax(1) == state.given_labels).float().mean())
+    assert moved[1.0] > moved[0.0] + 0.3
+
+
+def test_a_method_looks_again_before_it_divides_and_learns_mixed_batches_its_own_way(toys, monkeypatch):
+    config = small("toy_heads", warmup_epochs=2).resolved()
+    *_, last = run(config, *prepare(config))
+    state, report = last.state, last.report
+    assert state.learners[0].memory["batches"] == state.learners[0].step - 2 * 6 == 2 * 6
+    assert report["seen"].shape == (200, 10) and not torch.equal(report["seen"], last.snapshot.logits)
+    assert last.row["sets"]["in"]["size"] == int((report["seen"].argmax(1) == report["other"].argmax(1)).sum())
+    heads = [learner.student.heads["other"].weight.grad for learner in state.learners]
+    assert all(bool(grad.abs().sum() > 0) for grad in heads)
+    monkeypatch.setattr("nlcore.training.observe.OBSERVE_BATCH", 64)
+    snapshot = observe(state)
+    other = state.teacher.heads["other"](snapshot.features)
+    torch.testing.assert_close(snapshot.heads["other"], other.detach(), atol=1e-5, rtol=1e-4)
 
 
 def test_a_method_that_divides_nothing_believes_every_label_at_the_end(toys):

@@ -34,7 +34,7 @@ in checkpoints, exactly: tensors, numbers, texts, lists and dictionaries of them
 A method without `divide` starts at once; the others warm up. One that brings nothing is cross-entropy.
 """
 
-from nlcore.methods import anchor, ce, coteaching, dividemix, elr, forward, gce, label_smoothing, mixup, ssr, tssd
+from nlcore.methods import anchor, ce, coteaching, dividemix, elr, forward, gce, label_smoothing, mixup, ssr, tscsi, tssd
 from nlcore.selection.division import ALL
 
 METHODS = {
@@ -49,6 +49,7 @@ METHODS = {
     "coteaching": coteaching,
     "elr": elr,
     "ssr": ssr,
+    "tscsi": tscsi,
 }
 
 

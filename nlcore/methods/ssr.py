@@ -82,7 +82,7 @@ def recipe(config) -> tuple[tuple[dict, str], ...]:
 
 
 class Consistency(nn.Module):
-    """Projector f and predictor h: features (B, d) -> f and h(f), two (B, 128)."""
+    """Projector f and predictor h: features (B, d) -> f and h(f) side by side, (B, 2 x 128)."""
 
     def __init__(self, in_features: int):
         super().__init__()
@@ -93,9 +93,9 @@ class Consistency(nn.Module):
     def _layers(dim: int) -> nn.Sequential:
         return nn.Sequential(nn.Linear(dim, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 128))
 
-    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         projected = self.projector(features)
-        return projected, self.predictor(projected)
+        return torch.cat([projected, self.predictor(projected)], 1)
 
 
 def extra_heads(in_features: int, num_classes: int, config: SSRConfig) -> dict[str, nn.Module]:
@@ -190,6 +190,6 @@ def _clean_loss(steps, learner, rows: torch.Tensor, labels: torch.Tensor, config
 def _consistency_loss(steps, learner, rows: torch.Tensor) -> torch.Tensor:
     """Minus the cosine between what the strong views of samples (B,) predict and the projected weak views."""
     with torch.no_grad():
-        weak, _ = learner.student(steps.weak(rows), with_heads=True)[2]["consistency"]
-    _, predicted = learner.trainee(steps.strong(rows), with_heads=True)[2]["consistency"]
+        weak, _ = learner.student(steps.weak(rows), with_heads=True)[2]["consistency"].chunk(2, 1)
+    _, predicted = learner.trainee(steps.strong(rows), with_heads=True)[2]["consistency"].chunk(2, 1)
     return -F.cosine_similarity(predicted.float(), weak.float()).mean()

@@ -64,7 +64,7 @@ def make_snapshot():
 
         logits = classify(features) + doubt * torch.randn(n, k, generator=g)
         heads = {"side": features, "first": logits, "second": logits}
-        snapshot = Snapshot(logits, features, F.cross_entropy(logits, given, reduction="none"), heads)
+        snapshot = Snapshot(logits, features, F.cross_entropy(logits, given, reduction="none"), heads=heads)
         return SimpleNamespace(snapshot=snapshot, given=given, true=true, classify=classify, generator=g)
 
     return make

@@ -186,7 +186,7 @@ def test_the_strong_view_has_to_tell_the_projection_of_the_weak_one(monkeypatch)
 def test_without_consistency_there_are_no_heads():
     assert extra_heads(64, 10, SSRConfig(consistency=0.0)) == {}
     assert len(fresh(settings=SSRConfig(consistency=0.0)).student.heads) == 0
-    projected, predicted = extra_heads(64, 10, SSRConfig())["consistency"](torch.rand(4, 64))
+    projected, predicted = extra_heads(64, 10, SSRConfig())["consistency"](torch.rand(4, 64)).chunk(2, 1)
     assert projected.shape == predicted.shape == (4, 128)
 
 

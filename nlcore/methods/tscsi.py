@@ -42,7 +42,8 @@ class TSCSIConfig:
     ----------
     tau_p : central from above this probability of the component near the centres.
     tau_d : consistent from this probability of the component on which the auxiliary heads agree; 0 = all that is
-        central.
+        central. With 0.3 and an `apart` of 3 fewer wrong labels were left than with the released 0 and 0.1, and under
+        instance-dependent noise accuracy rose (600 digits, first experiments).
     side_dim : outputs of the projection from which centres and auxiliary heads are made.
     apart : weight of the disagreement that the auxiliary heads are trained to, see `apart_loss`.
     apart_steps : batches of that training, before every division.
@@ -53,13 +54,13 @@ class TSCSIConfig:
     tau_p: float = within(0.5, SHARE)
     tau_d: float = within(0.3, SHARE)
     side_dim: int = within(128, Range(1))
-    apart: float = within(0.1, Range(0))
+    apart: float = within(3.0, Range(0))
     apart_steps: int = within(100, Range(0))
     together: float = within(0.1, Range(0))
     keep_share: float = within(0.1, SHARE)
 
 
-PRESETS = {"tuned": TSCSIConfig(), "paper": TSCSIConfig(tau_p=0.4, tau_d=0.0, keep_share=0.0)}
+PRESETS = {"tuned": TSCSIConfig(), "paper": TSCSIConfig(tau_p=0.4, tau_d=0.0, apart=0.1, keep_share=0.0)}
 
 
 def recipe(config) -> tuple[tuple[dict, str], ...]:

@@ -32,8 +32,7 @@ FLOOR = 1e-4  # no probability is nearer to 0 or 1, so that log(1 - <t, p>) stay
 
 @dataclass(frozen=True)
 class ELRConfig:
-    """The defaults are the `tuned` preset: milder than the paper's, because where networks are small and epochs a dozen
-    a strong regulariser makes them give up whole classes.
+    """The defaults are the `tuned` preset: the paper's numbers, with targets from the average weights.
 
     Attributes
     ----------
@@ -46,8 +45,8 @@ class ELRConfig:
     rampup_steps : steps over which lam grows from nearly 0, as exp(-5 (1 - share)^2); 0 = at once.
     """
 
-    beta: float = within(0.8, Range(0, below=1))
-    lam: float = within(2.0, Range(0))
+    beta: float = within(0.7, Range(0, below=1))
+    lam: float = within(3.0, Range(0))
     targets_from: str = "teacher"
     mixup: float = within(0.0, Range(0))
     refine_labels: bool = False

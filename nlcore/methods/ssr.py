@@ -44,6 +44,8 @@ class SSRConfig:
     neighbours : samples that vote on each, itself among them.
     neighbour_share : but no more than this share of the mean class: what 200 are of CIFAR-100's 500 (our
         reconstruction, for small data).
+    voters : neighbours are looked for among so many samples, drawn anew every epoch; None = among all. The search is
+        most of an epoch's cost where the network is small (our reconstruction).
     strong_views : views of each clean sample in a batch.
     mixup : MixUp draws lambda ~ Beta(mixup, mixup); 0 = no MixUp.
     consistency : weight of the feature consistency; 0 = SSR, without projector and predictor.
@@ -54,13 +56,14 @@ class SSRConfig:
     theta_s: float = within(1.0, SHARE)
     neighbours: int = within(200, Range(1))
     neighbour_share: float = within(0.4, SHARE)
+    voters: int | None = within(5_000, Range(1))
     strong_views: int = within(1, Range(1))
     mixup: float = within(4.0, Range(0))
     consistency: float = within(1.0, Range(0))
     keep_share: float = within(0.1, SHARE)
 
 
-PRESETS = {"tuned": SSRConfig(), "paper": SSRConfig(strong_views=2, keep_share=0.0)}
+PRESETS = {"tuned": SSRConfig(), "paper": SSRConfig(voters=None, strong_views=2, keep_share=0.0)}
 
 
 def recipe(config) -> tuple[tuple[dict, str], ...]:
@@ -110,9 +113,10 @@ def divide(
     num_classes = snapshot.logits.shape[1]
     labels = relabel(snapshot.probs, given_labels, config.theta_r)
     unit = F.normalize(snapshot.features, dim=1)
-    most = round(config.neighbour_share * len(labels) / num_classes)
+    voters = torch.randperm(len(labels), generator=generator, device=labels.device)[: config.voters]
+    most = round(config.neighbour_share * len(voters) / num_classes)
     k = min(config.neighbours, max(3, most))  # fewer than two others are no vote
-    votes = balanced(neighbour_votes(unit, labels, num_classes, k), labels)
+    votes = balanced(neighbour_votes(unit, labels, num_classes, k, voters), labels)
     clean = wins(votes, labels, config.theta_s)
     changed = labels != given_labels
 

@@ -89,14 +89,18 @@ def count_votes(chosen: torch.Tensor, anchor_labels: torch.Tensor, num_classes: 
     return torch.zeros(len(chosen), num_classes, device=chosen.device).scatter_add(1, labels, present)
 
 
-def neighbour_votes(unit: torch.Tensor, labels: torch.Tensor, num_classes: int, k: int) -> torch.Tensor:
+def neighbour_votes(
+    unit: torch.Tensor, labels: torch.Tensor, num_classes: int, k: int, voters: torch.Tensor | None = None
+) -> torch.Tensor:
     """Share of each label (N,) among the k samples most similar to each, itself among them: (N, K) float32.
 
-    unit (N, d), unit vectors. Votes are counted block by block too: 50,000 samples with 200 neighbours have 10 million.
+    unit (N, d), unit vectors; of the samples `voters` (M,) alone, if they are given. Votes are counted block by block
+    too: 50,000 samples with 200 neighbours have 10 million.
     """
-    rows = max(1, BLOCK // max(1, len(unit)))
-    found = [count_votes(nearest(block, unit, k)[1], labels, num_classes) for block in unit.split(rows)]
-    return torch.cat(found) / min(k, len(unit))
+    keys, key_labels = (unit, labels) if voters is None else (unit[voters], labels[voters])
+    rows = max(1, BLOCK // max(1, len(keys)))
+    found = [count_votes(nearest(block, keys, k)[1], key_labels, num_classes) for block in unit.split(rows)]
+    return torch.cat(found) / min(k, len(keys))
 
 
 def majority(

@@ -105,10 +105,21 @@ def test_a_tie_is_won():
 )
 def test_small_classes_are_asked_fewer_neighbours(n, k, expected, make_snapshot, monkeypatch):
     asked = []
-    monkeypatch.setattr(ssr, "neighbour_votes", lambda *given: asked.append(given[-1]) or neighbour_votes(*given))
+    monkeypatch.setattr(ssr, "neighbour_votes", lambda *given: asked.append(given[3]) or neighbour_votes(*given))
     made = make_snapshot(n=n, k=k)
     divide(made.snapshot, made.given, None, PLAIN, {}, None)
     assert asked == [expected]
+
+
+def test_a_part_of_the_samples_is_asked_for_neighbours(make_snapshot, monkeypatch):
+    asked = []
+    monkeypatch.setattr(ssr, "neighbour_votes", lambda *given: asked.append(given[3:]) or neighbour_votes(*given))
+    made = make_snapshot(n=1000, k=4)
+    for voters, drawn in ((300, 300), (None, 1000)):
+        division, _ = divide(made.snapshot, made.given, None, replace(PLAIN, voters=voters), {}, torch.Generator())
+        k, rows = asked.pop()
+        assert k == drawn // 10 and len(rows.unique()) == drawn  # 0.4 of a quarter of them
+        assert (division.target == made.true)[division.labelled].float().mean() > 0.97
 
 
 # -- the sampler

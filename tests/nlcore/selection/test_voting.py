@@ -247,6 +247,15 @@ def test_votes_of_the_neighbours_equal_a_loop_over_samples(points, k):
         assert votes[i].tolist() == pytest.approx(shares)
 
 
+def test_some_samples_alone_may_vote(rng):
+    unit, labels = F.normalize(torch.randn(60, 5, generator=rng), dim=1), torch.randint(3, (60,), generator=rng)
+    voters = torch.tensor([3, 8, 20, 21, 40, 55, 59])
+    votes = neighbour_votes(unit, labels, 3, 4, voters)
+    for i in range(60):
+        ranked = sorted(voters.tolist(), key=lambda j: -float(unit[i] @ unit[j]))[:4]
+        assert votes[i].tolist() == pytest.approx([sum(int(labels[j]) == c for j in ranked) / 4 for c in range(3)])
+
+
 def test_votes_of_the_neighbours_need_memory_for_a_block_alone(rng, monkeypatch, largest_tensor):
     monkeypatch.setattr(voting, "BLOCK", 20_000)
     unit, labels = F.normalize(torch.randn(2000, 5, generator=rng), dim=1), torch.arange(2000) % 4

@@ -34,7 +34,20 @@ in checkpoints, exactly: tensors, numbers, texts, lists and dictionaries of them
 A method without `divide` starts at once; the others warm up. One that brings nothing is cross-entropy.
 """
 
-from nlcore.methods import anchor, ce, coteaching, dividemix, elr, forward, gce, label_smoothing, mixup, ssr, tscsi, tssd
+from nlcore.methods import (
+    anchor,
+    ce,
+    coteaching,
+    dividemix,
+    elr,
+    forward,
+    gce,
+    label_smoothing,
+    mixup,
+    ssr,
+    tscsi,
+    tssd,
+)
 from nlcore.selection.division import ALL
 
 METHODS = {

@@ -13,7 +13,6 @@ The steps are the paper's. Its numbers are not known to us: every one of them is
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 from nlcore.basics.chance import seeded
 from nlcore.basics.errors import choose
@@ -29,13 +28,14 @@ from nlcore.selection.hallucination import (
     train_hallucinator,
 )
 from nlcore.selection.mixture import low_component
-from nlcore.selection.streams import class_means, min_max
+from nlcore.selection.streams import min_max, prototype_loss
 from nlcore.selection.voting import (
     ballots_from_anchors,
     ballots_from_hard,
     centred_unit,
     count_votes,
     estimate_transition,
+    geometric_mean,
     majority,
     own_class_threshold,
     soft_votes,
@@ -74,7 +74,8 @@ class AnchorConfig:
         hard sample asks its nearest anchors.
     voters : K, anchors that may vote on one sample.
     threshold : `own_class`, see `nlcore.selection.voting.own_class_threshold`, or `none`.
-    vote : `majority`, or `soft` votes times the estimated transition.
+    vote : `majority`; `soft` votes times the estimated transition; or `joint`, the geometric mean of these and the
+        network's own probabilities.
     vote_temperature : of soft votes.
     accept : smallest share of the votes (or posterior) of an accepted verdict.
     correct : use accepted verdicts at all; otherwise every hard sample stays unlabelled.
@@ -95,14 +96,14 @@ class AnchorConfig:
     similarity_weight: float = within(20.0, Range(0))
     norm_penalty: float = within(1.0, Range(0))
     hallucinator_steps: int = within(200, Range(1))
-    hallucinate_every: int = within(1, Range(1))
+    hallucinate_every: int = within(3, Range(1))
     anchors_per_easy: int = within(5, Range(1))
-    max_anchors_per_class: int = within(200, Range(1))
+    max_anchors_per_class: int = within(100, Range(1))
     validity: bool = False
     direction: str = "hard_to_anchor"
     voters: int = within(20, Range(1))
     threshold: str = "none"
-    vote: str = "soft"
+    vote: str = "joint"
     vote_temperature: float = within(0.1, Range(above=0))
     accept: float = within(0.7, SHARE)
     correct: bool = True
@@ -115,7 +116,7 @@ class AnchorConfig:
         choose("generator", self.generator, ("learned", "interpolated"))
         choose("direction", self.direction, ("anchor_to_hard", "hard_to_anchor"))
         choose("threshold", self.threshold, ("own_class", "none"))
-        choose("vote", self.vote, ("majority", "soft"))
+        choose("vote", self.vote, ("majority", "soft", "joint"))
 
 
 PRESETS = {
@@ -199,24 +200,6 @@ def select_easy(
     if config.balance:
         easy = cap_every_class(easy, easiness, given_labels, num_classes)
     return easiness, easy
-
-
-def prototype_loss(
-    features: torch.Tensor,
-    given_labels: torch.Tensor,
-    num_classes: int,
-    weight: torch.Tensor | None = None,
-    scale: float = 10.0,
-) -> torch.Tensor:
-    """Cross-entropy of the given label under scale cos(feature, class mean), features centred: (N,) (our
-    reconstruction).
-
-    Class means average a class's instance-dependent errors away, which the network's own loss has already learnt; with
-    a `weight` (N,) of trust they are weighted.
-    """
-    unit = centred_unit(features, features.mean(0))
-    means = F.normalize(class_means(unit, given_labels, num_classes, weight), dim=1)
-    return F.cross_entropy(scale * unit @ means.T, given_labels, reduction="none")
 
 
 def make_anchors(
@@ -310,5 +293,7 @@ def vote(
         return majority(count_votes(chosen, anchors.labels, num_classes), config.voters / 2, config.accept)
     votes = soft_votes(chosen, cosines, anchors.labels, num_classes, config.vote_temperature)
     posterior = with_transition(votes, estimate_transition(snapshot.logits, given_labels), given_labels[hard])
+    if config.vote == "joint":
+        posterior = geometric_mean(posterior, snapshot.probs[hard])
     share, labels = posterior.max(1)
     return labels, share, (share >= config.accept) & (chosen >= 0).any(1)

@@ -66,6 +66,24 @@ def class_margin(
     return (own.squeeze(1) - others.amax(1)).float()
 
 
+def prototype_loss(
+    features: torch.Tensor,
+    given_labels: torch.Tensor,
+    num_classes: int,
+    weight: torch.Tensor | None = None,
+    scale: float = 10.0,
+) -> torch.Tensor:
+    """Cross-entropy of the given label under scale cos(feature, class mean), features centred: (N,) (our
+    reconstruction).
+
+    Class means average a class's instance-dependent errors away, which the network's own loss has already learnt; with
+    a `weight` (N,) of trust they are weighted.
+    """
+    unit = F.normalize(features - features.mean(0), dim=1)
+    means = F.normalize(class_means(unit, given_labels, num_classes, weight), dim=1)
+    return F.cross_entropy(scale * unit @ means.T, given_labels, reduction="none")
+
+
 def feature_stream(
     scores: torch.Tensor, given_labels: torch.Tensor, num_classes: int, per_class: bool = True
 ) -> torch.Tensor:

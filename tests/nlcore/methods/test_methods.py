@@ -7,6 +7,7 @@ import torch
 from nlcore.basics.errors import InputError
 from nlcore.methods import METHODS, anchor, brings, dividemix, tssd
 from nlcore.selection.mixture import low_component
+from nlcore.selection.streams import prototype_loss
 
 DIVIDING = [(name, preset) for name in METHODS if brings(name, "divide") for preset in ("tuned", "paper")]
 # The others judge, and use every label.
@@ -205,7 +206,7 @@ def test_the_prototype_loss_equals_a_loop_over_samples(rng):
     centred = [f - features.mean(0) for f in features]
     unit = [f / f.norm() for f in centred]
     means = [sum(unit[i] for i in range(30) if given[i] == c) for c in range(3)]
-    for i, loss in enumerate(anchor.prototype_loss(features, given, 3).tolist()):
+    for i, loss in enumerate(prototype_loss(features, given, 3).tolist()):
         scores = np.array([10 * float(unit[i] @ m / m.norm()) for m in means])
         assert loss == pytest.approx(-np.log(np.exp(scores)[given[i]] / np.exp(scores).sum()), abs=1e-4)
 
@@ -214,7 +215,7 @@ def test_trust_weights_the_class_means_of_the_prototype_loss(rng):
     features, given, trust = torch.rand(30, 5, generator=rng), torch.arange(30) % 3, torch.rand(30, generator=rng)
     unit = [(f - features.mean(0)) / (f - features.mean(0)).norm() for f in features]
     means = [sum(trust[i] * unit[i] for i in range(30) if given[i] == c) for c in range(3)]
-    for i, loss in enumerate(anchor.prototype_loss(features, given, 3, trust).tolist()):
+    for i, loss in enumerate(prototype_loss(features, given, 3, trust).tolist()):
         scores = np.array([10 * float(unit[i] @ m / m.norm()) for m in means])
         assert loss == pytest.approx(-np.log(np.exp(scores)[given[i]] / np.exp(scores).sum()), abs=1e-4)
 
@@ -227,7 +228,7 @@ def test_easiness_is_the_mean_of_what_loss_and_prototypes_say(blurred):
     torch.testing.assert_close(said["both"], (said["ce"] + said["prototype"]) / 2)
     trust = None
     for _ in range(config.prototype_rounds):
-        losses = anchor.prototype_loss(s.features, given, 4, trust).double()
+        losses = prototype_loss(s.features, given, 4, trust).double()
         trust = low_component((losses - losses.min()) / (losses.max() - losses.min())).float()
     torch.testing.assert_close(said["prototype"], trust)
 
@@ -246,6 +247,7 @@ def test_easiness_is_the_mean_of_what_loss_and_prototypes_say(blurred):
         {"direction": "anchor_to_hard"},
         {"direction": "anchor_to_hard", "vote": "majority", "voters": 10, "threshold": "own_class"},
         {"vote": "majority", "voters": 10},
+        {"vote": "soft"},
         {"threshold": "own_class"},
         {"weight_by_easiness": False},
         {"as_sure_as_easy": False, "lambda_p": 1.0, "generator": "interpolated"},
@@ -274,8 +276,9 @@ def test_corrected_samples_carry_the_verdict_and_its_share(made):
 
 
 def test_the_verdicts_of_learned_anchors_become_right_over_the_epochs(made):
-    """A small set trains the hallucinator for a few steps an epoch only."""
-    memory, config = {}, replace(anchor.PRESETS["tuned"], as_sure_as_easy=False, balance=False)
+    """A small set trains the hallucinator for a few steps an epoch only. The votes alone, without the network's word."""
+    alone = {"vote": "soft", "hallucinate_every": 1, "as_sure_as_easy": False, "balance": False}
+    memory, config = {}, replace(anchor.PRESETS["tuned"], **alone)
     precision = []
     for _ in range(30):
         division, _ = anchor.divide(made.snapshot, made.given, made.classify, config, memory, made.generator)
@@ -300,6 +303,7 @@ def test_corrected_labels_are_as_sure_as_the_easy_ones_they_join(made):
     unsure = {
         "accept": 0.0,
         "vote_temperature": 100.0,
+        "vote": "soft",
     }  # every verdict accepted, most of them hardly better than a draw
     careful, _ = divide(made, "anchor", **unsure)
     eager, _ = divide(made, "anchor", as_sure_as_easy=False, **unsure)

@@ -78,7 +78,9 @@ class Watched(Steps):
         object.__setattr__(self, "updates", [])
 
     def update(self, learner, loss):
-        self.updates.append((next(k for k, one in enumerate(self.state.learners) if one is learner), float(loss)))
+        self.updates.append(
+            (next(k for k, one in enumerate(self.state.learners) if one is learner), float(loss.detach()))
+        )
         return super().update(learner, loss)
 
 

@@ -6,20 +6,35 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from nlcore.basics import VERSION
-from nlcore.basics.arguments import key_values, plain_value
+from nlcore.basics.arguments import key_values
 from nlcore.basics.chance import SEEDS
 from nlcore.basics.errors import DivergenceError, InputError, Paused, choose, first_line
 from nlcore.basics.files import suffix_of, user_path
 from nlcore.basics.progress import steps
-from nlcore.data.datasets import DATASETS, load_dataset
-from nlcore.data.own import PREFIX
+from nlcore.cli_options import (
+    DatasetName,
+    ImageColumn,
+    ImageSize,
+    LabelColumn,
+    NoiseName,
+    NoiseOptions,
+    Rate,
+    Seed,
+    Subset,
+    TestData,
+    TextColumn,
+    TimeBudget,
+    data_options,
+)
+from nlcore.data.datasets import load_dataset
+from nlcore.data.own import PREFIX, holds_files, own_options
 from nlcore.methods import METHODS
-from nlcore.noise.corrupt import NOISE_NAMES, WITHOUT_RATE, check_noise
+from nlcore.noise.corrupt import check_noise
 from nlcore.noise.labels import write_csv
 from nlcore.results.grids import read_grid
 from nlcore.results.published import TABLE_SUFFIXES, comparison, read_published, write_table
@@ -38,35 +53,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-DatasetName = Annotated[
-    str,
-    typer.Option(
-        "--dataset", help=f"{', '.join(DATASETS)}; own data: {PREFIX}FOLDER, {PREFIX}TABLE, {PREFIX}FILE.npz."
-    ),
-]
-ImageSize = Annotated[int | None, typer.Option("--image-size", help="Side in pixels that image files are decoded at.")]
-LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Of a table: its labels.")]
-TextColumn = Annotated[str | None, typer.Option("--text-column", help="Of a table: a text, which becomes numbers.")]
-ImageColumn = Annotated[str | None, typer.Option("--image-column", help="Of a table: names of image files.")]
-TestData = Annotated[
-    str | None, typer.Option("--test", help="Test set of own data: a path, or a share to split off, e.g. 0.2.")
-]
-NoiseName = Annotated[
-    str | None,
-    typer.Option("--noise", help=f"{', '.join(NOISE_NAMES)}; default: given for own data, else symmetric."),
-]
-Rate = Annotated[
-    float, typer.Option("--rate", help=f"Nominal noise rate, in [0, 1); none for {', '.join(WITHOUT_RATE)}.")
-]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
-Subset = Annotated[int | None, typer.Option("--subset", help="Use so many training images only.")]
-NoiseOptions = Annotated[
-    list[str] | None, typer.Option("--noise-option", metavar="KEY=VALUE", help="E.g. include_true=false. Repeatable.")
-]
-TimeBudget = Annotated[
-    float | None, typer.Option("--time-budget", metavar="SECONDS", help="Stop after the last epoch that fits.")
-]
 OWN_FLAGS = {"noise_options": "--noise-option", "data_options": "--image-size, --label-column, --test ..."}
+UsageError = typer.BadParameter.__base__  # of click, which typer brings along in a place of its own
 
 
 @app.callback(invoke_without_command=True)
@@ -110,18 +98,17 @@ def train_command(
 ) -> None:
     """Train a method on noisy labels; the last line printed is its test accuracy in per cent.
 
+    Own data: path:FOLDER has a folder of images for each class; path:TABLE is .csv, .tsv (also .gz) or .parquet, with
+    names in its first line; path:FILE.npz has inputs and labels; the labels of path:FILE.npy are in FILE_labels.npy,
+    .txt or .csv beside it. Labels may be words, and are taken as they are: samples.csv says which look wrong.
+
     A run that was stopped (SIGTERM, a time budget, a crash) goes on when the same command is given again.
     """
     first = distributed.from_torchrun() == 0  # the process that writes
+    columns = {"label_column": label_column, "text_column": text_column, "image_column": image_column}
     options = {
         "dataset": dataset,
-        "data_options": _data_options(
-            test,
-            image_size=image_size,
-            label_column=label_column,
-            text_column=text_column,
-            image_column=image_column,
-        ),
+        "data_options": data_options(test, image_size=image_size, **columns),
         "noise": noise,
         "rate": rate,
         "noise_options": key_values(noise_option),
@@ -216,7 +203,11 @@ def table_command(
 def noise_command(
     out: Annotated[Path, typer.Option("--out", help="File to write: .npz (everything that is known) or .csv.")],
     dataset: DatasetName = "digits",
+    image_size: ImageSize = None,
     label_column: LabelColumn = None,
+    text_column: TextColumn = None,
+    image_column: ImageColumn = None,
+    test: TestData = None,
     noise: NoiseName = "symmetric",
     rate: Rate = 0.4,
     seed: Seed = 0,
@@ -230,7 +221,8 @@ def noise_command(
         raise InputError(f"{out} exists already; choose another file")
     SEEDS.check("seed", seed, whole=True)
     check_noise(noise, rate, options := key_values(noise_option))
-    data = load_dataset(dataset, **_data_options(label_column=label_column))
+    columns = {"label_column": label_column, "text_column": text_column, "image_column": image_column}
+    data = load_dataset(dataset, **data_options(test, image_size=image_size, **columns))
     data = data if subset is None else data.subset(subset)
     noisy = corrupt(data, noise, rate, seed, **options)
     if suffix == ".npz":
@@ -242,26 +234,23 @@ def noise_command(
 
 @app.command("features")
 def features_command(
-    data: Annotated[str, typer.Argument(help="A data set of images, or path:FOLDER.")],
+    data: Annotated[str, typer.Argument(help="A data set of images, path:FOLDER or path:TABLE.")],
     out: Annotated[Path, typer.Option("--out", help="File to write, .npz; `--dataset path:OUT` reads it.")],
     backbone: Annotated[str, typer.Option(help="efficientnet_lite0, or torchvision:NAME.")] = "efficientnet_lite0",
     size: Annotated[int, typer.Option(help="Pixels that images are resized to.")] = 112,
+    label_column: LabelColumn = None,
+    image_column: ImageColumn = None,
     test: TestData = None,
 ) -> None:
     """Turn images into vectors once, by a pretrained network. Stopped anywhere, the same command goes on."""
     from nlcore.data.features import extract_features
 
-    # Own files are decoded at the size that the network sees; to make them small and large again would blur them.
-    images = load_dataset(data, image_size=size if data.startswith(PREFIX) else None, **_data_options(test))
+    options = data_options(test, label_column=label_column, image_column=image_column)
+    if data.startswith(PREFIX) and holds_files(data.removeprefix(PREFIX), own_options(options)):
+        options["image_size"] = size  # what the network sees; to make images small and large again would blur them
+    images = load_dataset(data, **options)
     dim = extract_features(images, user_path(out), backbone, size)
     print(f"wrote {out}: {len(images.train_labels)} + {len(images.test_labels)} vectors of {dim} numbers")
-
-
-def _data_options(test: str | None = None, **others: str | int | None) -> dict[str, Any]:
-    """The options of own data that were given; a test set in numbers is a share."""
-    share = None if test is None else plain_value(test)
-    values = others | {"test": share if isinstance(share, float) else test}
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _plain(error: UnicodeEncodeError) -> tuple[str, int]:
@@ -287,7 +276,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors=PLAIN)
     try:
         try:
-            app()
+            sys.exit(app(standalone_mode=False) or 0)
         finally:
             if sys.stdout is not None:  # closed from the start, as by `>&-`
                 sys.stdout.flush()
@@ -297,6 +286,10 @@ def main() -> None:
     except Paused as stopped:
         print(f"nlcore: {stopped}", file=sys.stderr)
         sys.exit(75)
+    except UsageError as error:
+        if words := error.format_message():
+            print(f"nlcore: error: {' '.join(words.split()).rstrip('.')}; --help says more", file=sys.stderr)
+        sys.exit(error.exit_code)
     except (InputError, DivergenceError) as error:
         print(f"nlcore: error: {error}", file=sys.stderr)
         sys.exit(2)

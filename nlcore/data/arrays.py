@@ -17,19 +17,23 @@ INPUT_NAMES = ("inputs", "features", "embeddings", "x", "data", "images")
 Found = tuple[list[str], np.ndarray]  # labels as text (N,), inputs (N, ...)
 
 
-def read_arrays(path: Path) -> Found:
+def read_arrays(path: Path, label_column: str | None = None) -> Found:
     """Labels and inputs; those of a .npy file are a memory map.
+
+    Parameters
+    ----------
+    label_column : name of the labels in a .npz file, or in a table beside a .npy file; None = one of the usual names.
 
     Raises
     ------
-    InputError : a damaged file, no inputs or labels by a usual name, labels of more than one dimension.
+    InputError : a damaged file, no inputs or labels by a usual name, labels of more than one dimension or NaN.
     """
     if path.suffix.lower() == ".npy":
-        labels = _labels_beside(path)
+        labels = _labels_beside(path, label_column)
         with _readable(path):
             return labels, np.load(path, mmap_mode="c", allow_pickle=False)
     with _opened(path) as archive:
-        inputs, labels = _names(archive, path)
+        inputs, labels = _names(archive, path, label_column)
         return _words(archive[labels], path), archive[inputs]
 
 
@@ -46,7 +50,7 @@ def dimensions(path: Path) -> int:
     if path.suffix.lower() == ".npy":
         with _readable(path), path.open("rb") as file:
             return _dimensions(file)
-    with _opened(path) as archive, archive.zip.open(f"{_names(archive, path)[0]}.npy") as file:
+    with _opened(path) as archive, archive.zip.open(f"{_inputs(archive, path)}.npy") as file:
         return _dimensions(file)
 
 
@@ -74,25 +78,34 @@ def _opened(path: Path) -> Iterator[Any]:
         yield archive
 
 
-def _names(archive: Any, path: Path) -> tuple[str, str]:
+def _names(archive: Any, path: Path, label_column: str | None) -> tuple[str, str]:
     """What the inputs and the labels of a .npz file are called."""
-    inputs, labels = first_named(INPUT_NAMES, archive.files), first_named(LABEL_COLUMNS, archive.files)
-    if inputs is None or labels is None:
-        wanted = f"inputs ({', '.join(INPUT_NAMES)}) and labels ({', '.join(LABEL_COLUMNS)})"
-        raise InputError(f"{path} needs arrays called {wanted}; it has {', '.join(archive.files) or 'none'}")
-    return inputs, labels
+    labels = first_named(LABEL_COLUMNS, archive.files) if label_column is None else label_column
+    if labels not in archive.files:
+        wanted = "label or y" if label_column is None else repr(label_column)
+        raise InputError(f"{path} needs labels in an array called {wanted}; it has {', '.join(archive.files)}")
+    return _inputs(archive, path), labels
 
 
-def _labels_beside(path: Path) -> list[str]:
+def _inputs(archive: Any, path: Path) -> str:
+    """What the inputs of a .npz file are called."""
+    inputs = first_named(INPUT_NAMES, archive.files)
+    if inputs is None:
+        raise InputError(f"{path} needs an array called {' or '.join(INPUT_NAMES)}; it has {', '.join(archive.files)}")
+    return inputs
+
+
+def _labels_beside(path: Path, label_column: str | None) -> list[str]:
     stem = path.with_name(f"{path.stem}_labels")
     array, text, table = (stem.with_suffix(suffix) for suffix in (".npy", ".txt", ".csv"))
     if array.is_file():
         with _readable(array):
             return _words(np.load(array, allow_pickle=False), array)
     if text.is_file():
-        return text.read_text(encoding="utf-8").splitlines()
+        with _readable(text):
+            return [line.strip() for line in text.read_text(encoding="utf-8-sig").rstrip().splitlines()]
     if table.is_file():
-        return read_table(table, None, None, None).labels
+        return read_table(table, label_column, None, None).labels
     raise InputError(f"no labels beside {path}: they belong into {stem}.npy, .txt or .csv")
 
 
@@ -100,6 +113,10 @@ def _words(labels: np.ndarray, path: Path) -> list[str]:
     """Labels as text: whole numbers without a fraction."""
     if labels.ndim != 1:
         raise InputError(f"{path}: labels must have one dimension, not shape {labels.shape}")
-    if labels.dtype.kind == "f" and (labels == np.round(labels)).all():
-        labels = labels.astype(np.int64)
-    return [str(label) for label in labels.tolist()]
+    if labels.dtype.kind == "f":
+        if np.isnan(labels).any():
+            raise InputError(f"{path}: label {int(np.isnan(labels).argmax())} is NaN")
+        labels = labels.astype(np.int64) if (labels == np.round(labels)).all() else labels
+    if labels.dtype.kind == "S":  # bytes, as HDF5 has them
+        labels = np.char.decode(labels, "utf-8")
+    return [str(label).strip() for label in labels.tolist()]

@@ -33,12 +33,13 @@ def check_class_names(class_names: tuple[str, ...], what: str) -> None:
 
 
 def check_images(images: torch.Tensor, what: str) -> None:
-    """Raise an `InputError` unless `images` is an (N, C, H, W) uint8 tensor."""
+    """Raise an `InputError` unless `images` is an (N, C, H, W) uint8 tensor. What is no vector comes here too."""
     if images.is_floating_point() and bool(torch.isnan(images).any()):
         bad = int(torch.isnan(images).flatten(1).any(1).nonzero()[0])
         raise InputError(f"{what} images hold NaN (first in image {bad})")
     if images.dtype != torch.uint8 or images.ndim != 4:
-        raise InputError(f"{what} images must be uint8 of shape (N, C, H, W), not {images.dtype} {tuple(images.shape)}")
+        wanted = "images, uint8 (N, C, H, W), or vectors, floats (N, d)"
+        raise InputError(f"{what} data must be {wanted}; these are {images.dtype} {tuple(images.shape)}")
     channels, _, width = images.shape[1:]
     if (width in (1, 3) and channels not in (1, 3)) or channels > 4 >= width:
         raise InputError(
@@ -49,7 +50,7 @@ def check_images(images: torch.Tensor, what: str) -> None:
 def check_labels(labels: torch.Tensor, n: int, num_classes: int, what: str) -> None:
     """Raise an `InputError` unless `labels` holds `n` integers in [0, num_classes)."""
     if labels.shape != (n,):
-        raise InputError(f"{what} labels have shape {tuple(labels.shape)}, {n} images need ({n},)")
+        raise InputError(f"{what} labels have shape {tuple(labels.shape)}, {n} samples need ({n},)")
     if labels.dtype != torch.int64:
         raise InputError(f"{what} labels must be int64, not {labels.dtype}")
     outside = (labels < 0) | (labels >= num_classes)
@@ -69,7 +70,7 @@ def check_no_empty_class(labels: torch.Tensor, class_names: tuple[str, ...], wha
 def check_index(index: torch.Tensor, n: int, full_size: int, what: str) -> None:
     """Raise an `InputError` unless `index` holds `n` different rows in [0, full_size)."""
     if index.shape != (n,):
-        raise InputError(f"{what} train_index has shape {tuple(index.shape)}, {n} images need as many")
+        raise InputError(f"{what} train_index has shape {tuple(index.shape)}, {n} samples need as many")
     if index.dtype != torch.int64 or int(index.min()) < 0 or int(index.max()) >= full_size or len(index.unique()) != n:
         rows = f"different rows of 0 to {full_size - 1}"
         raise InputError(f"{what} train_index must hold {rows}, the whole training set, whose size is full_size")

@@ -53,10 +53,11 @@ class Dataset:
         (float64 becomes float32), with the same d. Without a test set, test_images has no rows.
     train_labels, test_labels : (N,) int64 in [0, K).
     class_names : K different names, two at least.
-    train_index : (N,) int64, the row of each training image in the whole training set; None becomes 0..N-1.
-    full_size : images in the whole training set; None becomes N.
+    train_index : (N,) int64, the row of each training sample in the whole training set; None becomes 0..N-1.
+    full_size : samples in the whole training set; None becomes N.
     statistics : mean and standard deviation per channel, two (C,), if known without looking at the pixels; else None.
         Of vectors, those of each column, two (d,).
+    files : names of the image files of the whole training set, where there are any; else None.
 
     Raises
     ------
@@ -75,6 +76,7 @@ class Dataset:
     train_index: torch.Tensor | None = None
     full_size: int | None = None
     statistics: tuple[torch.Tensor, torch.Tensor] | None = None
+    files: tuple[str, ...] | None = None
 
     def __post_init__(self):
         self._set("class_names", tuple(map(str, self.class_names)))
@@ -93,7 +95,8 @@ class Dataset:
         check_no_empty_class(self.train_labels, self.class_names, f"{self.name} train")
         train, test = (tuple(images.shape[1:]) for images in (self.train_images, self.test_images))
         if train != test:
-            raise InputError(f"{self.name} test images are {test}, training images {train}; they must be the same")
+            kind = "vectors" if self.holds_vectors else "images"
+            raise InputError(f"{self.name} test {kind} are {test}, training {kind} {train}; they must be the same")
         n = len(self.train_images)
         index = torch.arange(n) if self.train_index is None else self.train_index
         self._set("train_index", as_integers(index, f"{self.name} train_index"))
@@ -145,7 +148,7 @@ class Dataset:
         """The same task with `n` training images, drawn with the same share of every class; the test set is kept."""
         labels, num_classes = self.train_labels, self.num_classes
         if not num_classes <= n <= len(labels):
-            raise InputError(f"subset of {n} images: {self.name} allows {num_classes} to {len(labels)}")
+            raise InputError(f"subset of {n} samples: {self.name} allows {num_classes} to {len(labels)}")
         seed = SEEDS.check("seed", seed, whole=True)
         shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
         # Each sample's place in its class, as a share of the class: the n smallest shares are a stratified draw.

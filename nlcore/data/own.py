@@ -9,6 +9,7 @@ What is read becomes images or vectors; class names are the labels that were fou
 """
 
 import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 
 from nlcore.basics.errors import InputError, choose
 from nlcore.basics.files import user_path
+from nlcore.basics.ranges import Range, check_ranges, within
 from nlcore.data.arrays import ARRAY_SUFFIXES, dimensions, read_arrays, read_test_arrays
 from nlcore.data.folders import decoded
 from nlcore.data.layouts import IMAGE_SUFFIXES, Listing
@@ -27,6 +29,8 @@ from nlcore.data.tables import TABLE_SUFFIXES, Table, read_table
 
 PREFIX = "path:"
 IMAGE_SIZE = 32  # side in pixels that image files are decoded at, unless something else is asked for
+SPLITS = Range(above=0, below=1)
+OWN_IMAGES = (*IMAGE_SUFFIXES, ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,15 @@ class Options:
 
     Attributes
     ----------
-    image_size : side in pixels that images are decoded at.
-    label_column, text_column, image_column : of a table. A text becomes numbers, TF-IDF and truncated SVD; image files
-        are looked for beside the table. Without these two, all columns of numbers are the vector.
+    image_size : side in pixels that image files are decoded at.
+    label_column : of a table, also of one beside a .npy file, or the name of an array in a .npz file.
+    text_column, image_column : of a table. A text becomes numbers, TF-IDF and truncated SVD; image files are looked for
+        beside the table. Without these two, all columns of numbers are the vector.
     test : a path of the same kind with the test set, or a share in (0, 1) that is split off, the same of every class;
         None = there is no test set, and training reports no test accuracy.
     """
 
-    image_size: int | None = None
+    image_size: int | None = within(None, Range(1))
     label_column: str | None = None
     text_column: str | None = None
     image_column: str | None = None
@@ -59,25 +64,43 @@ class Samples:
     files: list[str] | None = None
     table: Table | None = None
 
+    @property
+    def kind(self) -> str:
+        """Which of the three, in a word."""
+        return "arrays" if self.array is not None else "image files" if self.files is not None else "a table"
+
 
 def own_options(values: dict[str, Any]) -> Options:
-    """Options from their names; an `InputError` for a name that there is not."""
+    """Options from their names; an `InputError` for a name that there is not, or a value that cannot be."""
     names = [field.name for field in fields(Options)]
-    for name in values:
+    for name, value in values.items():
         choose("data option", name, names)
-    return Options(**values)
+        if name.endswith("_column") and not isinstance(value, str | None):
+            raise InputError(f"{name} is the name of a column, not {value!r}")
+    options = Options(**values)
+    check_ranges(options)
+    if options.text_column is not None and options.image_column is not None:
+        raise InputError("text_column or image_column: samples are texts or images, not both")
+    if not isinstance(options.test, str | None):
+        SPLITS.check("a share as test set", options.test)
+    return options
+
+
+def holds_files(path: str, options: Options) -> bool:
+    """Whether a path holds image files, which are decoded at a size that can be chosen."""
+    return _existing(path).is_dir() or options.image_column is not None
 
 
 def holds_vectors(path: str, options: Options) -> bool:
     """Whether a path holds vectors, not images, as far as can be told without reading what it holds."""
-    file = _existing(path)
-    if file.is_dir() or options.image_column is not None:
+    if holds_files(path, options):
         return False
+    file = _existing(path)
     return not file.name.lower().endswith(ARRAY_SUFFIXES) or dimensions(file) == 2
 
 
 def read_own(path: str, options: Options, root: Path) -> dict[str, Any]:
-    """The fields of a `Dataset` from a path; images are decoded once, into a memory map under `root`.
+    """The fields of a `Dataset` from a path; image files are decoded once, into a memory map under `root`.
 
     Raises
     ------
@@ -90,18 +113,21 @@ def read_own(path: str, options: Options, root: Path) -> dict[str, Any]:
     labels = torch.tensor([number[label] for label in train.labels])
     test = None
     if isinstance(options.test, str):
-        test = _samples(_existing(options.test), options)
+        test = _samples(_existing(options.test.removeprefix(PREFIX)), options)
     elif options.test is None and path.lower().endswith(".npz"):
         found = read_test_arrays(_existing(path))
         test = found and Samples(*found)
-    elif options.test is not None and not 0 < options.test < 1:
-        raise InputError(f"test must be a path or a share between 0 and 1, not {options.test}")
+    if test and test.kind != train.kind:
+        raise InputError(f"{path} holds {train.kind}, and its test set {options.test} {test.kind}; they must be alike")
     if test and (unknown := sorted(set(test.labels) - set(names))):
         raise InputError(f"the test set has labels that {path} has not: {', '.join(unknown[:5])}")
     test_labels = torch.tensor([number[label] for label in test.labels] if test else [], dtype=torch.int64)
     train_inputs, test_inputs, statistics = _inputs(train, labels, test, test_labels, names, path, options, root)
     parts = {"train_images": train_inputs, "train_labels": labels, "test_images": test_inputs}
     parts |= {"test_labels": test_labels, "class_names": names, "statistics": statistics}
+    if train.files is not None:
+        folder = user_path(path) if user_path(path).is_dir() else user_path(path).parent
+        parts["files"] = tuple(os.path.relpath(file, folder) for file in train.files)
     return parts if test or options.test is None else _split_off(parts, float(options.test))
 
 
@@ -123,6 +149,8 @@ def read_features(name: str, class_names: tuple[str, ...], root: Path) -> dict[s
 
 
 def _existing(path: str) -> Path:
+    if not path:
+        raise InputError(f"own data are named {PREFIX}FOLDER, {PREFIX}TABLE or {PREFIX}FILE, and there is no name")
     file = user_path(path)
     if not file.exists():
         raise InputError(f"there is no folder or file {file}")
@@ -131,6 +159,10 @@ def _existing(path: str) -> Path:
 
 def _samples(path: Path, options: Options) -> Samples:
     """What lies at a path."""
+    for name in ("label_column", "text_column", "image_column"):
+        fitting = (*TABLE_SUFFIXES, *(ARRAY_SUFFIXES if name == "label_column" else ()))
+        if getattr(options, name) is not None and not path.name.lower().endswith(fitting):
+            raise InputError(f"{name} is for {', '.join(fitting)}, not for {path}")
     if path.is_dir():
         files = _class_folders(path)
         return Samples([label for _, label in files], files=[file for file, _ in files])
@@ -141,7 +173,7 @@ def _samples(path: Path, options: Options) -> Samples:
             return Samples(table.labels, table=table)
         return Samples(table.labels, files=[str(path.parent / file) for file in table.column(options.image_column)])
     if name.endswith(ARRAY_SUFFIXES):
-        return Samples(*read_arrays(path))
+        return Samples(*read_arrays(path, options.label_column))
     raise InputError(f"{path} is neither a folder nor one of: {', '.join((*TABLE_SUFFIXES, *ARRAY_SUFFIXES))}")
 
 
@@ -155,12 +187,12 @@ def _class_folders(path: Path) -> list[tuple[str, str]]:
         files = sorted(
             file
             for file in folder.rglob("*")
-            if file.suffix.lower() in IMAGE_SUFFIXES
+            if file.suffix.lower() in OWN_IMAGES
             and not any(part.startswith(".") for part in file.relative_to(folder).parts)
             and file.is_file()
         )
         if not files:
-            raise InputError(f"no image in {folder}; images are {', '.join(IMAGE_SUFFIXES)}")
+            raise InputError(f"no image in {folder}; images are {', '.join(OWN_IMAGES)}")
         found += [(str(file), folder.name) for file in files]
     return found
 
@@ -168,6 +200,8 @@ def _class_folders(path: Path) -> list[tuple[str, str]]:
 def _class_names(labels: list[str], path: str) -> tuple[str, ...]:
     """The labels that occur, numbers by their size, words by the alphabet."""
     counts = Counter(labels)
+    if "" in counts:
+        raise InputError(f"{path}: sample {labels.index('')} has no label")
     names = sorted(counts, key=lambda name: (0, float(name), name) if _is_number(name) else (1, 0.0, name))
     if len(names) < 2:
         raise InputError(f"{path} has {len(names)} class{'es' * (len(names) != 1)}; two are needed")
@@ -203,7 +237,9 @@ def _inputs(train, labels, test, test_labels, names, path, options: Options, roo
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
-    """Floats (N, d), or uint8 images whose channels may come last."""
+    """Floats (N, d), or uint8 images whose channels may come last. Whole numbers (N, d) are floats too."""
+    if array.ndim == 2 and array.dtype.kind in "iub":
+        array = array.astype(np.float32)
     if array.ndim == 4 and array.shape[3] in (1, 3) and array.shape[1] not in (1, 3):
         array = array.transpose(0, 3, 1, 2)
     if array.ndim == 3 and array.dtype == np.uint8:
@@ -232,4 +268,5 @@ def _split_off(found: dict[str, Any], share: float) -> dict[str, Any]:
     inputs = found["train_images"]
     split = {"train_images": inputs[~chosen], "train_labels": labels[~chosen]}
     split |= {"test_images": inputs[chosen], "test_labels": labels[chosen], "statistics": None}
+    split |= {"train_index": (~chosen).nonzero().flatten(), "full_size": len(labels)}  # rows of what the user has
     return found | split

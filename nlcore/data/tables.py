@@ -1,13 +1,21 @@
 """Tables as data: a column of labels, and columns of numbers, a text, or names of image files."""
 
+import logging
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from pyarrow.parquet import ParquetFile
 
 from nlcore.basics.errors import InputError, first_line
 from nlcore.data.names import GIVEN_NAMES, INDEX_NAMES, LABEL_NAMES, TRUE_NAMES, first_named, plain
+
+log = logging.getLogger(__name__)
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 LABEL_COLUMNS = (*GIVEN_NAMES, *LABEL_NAMES, "class", "y")
@@ -26,67 +34,129 @@ class Table:
     text_column: str | None
 
     def column(self, name: str) -> list[str]:
-        """One column as text."""
-        return self.frame[_existing(name, self.frame, self.path)].astype(str).tolist()
+        """One column as text; a cell without a value is an empty one."""
+        return _as_text(self.frame[_existing(name, self.frame, self.path)]).tolist()
 
     def vectors(self, test: "Table | None") -> tuple[np.ndarray, np.ndarray]:
         """Vectors (N, d) of this table and (M, d) of a test table, M = 0 without one, float32; what has to be learnt to
-        make them, the words of a text, is learnt from this one alone."""
+        make them, the words of a text, is learnt from this one alone.
+
+        Raises
+        ------
+        InputError : no column of numbers, one that the test table lacks, a cell that is no finite number, no words.
+        """
         if self.text_column is not None:
             return _text_vectors(self.column(self.text_column), test.column(self.text_column) if test else [])
         names = self._numbers()
-        both = [self.frame[names], (test.frame if test else self.frame[:0]).reindex(columns=names)]
-        return tuple(np.array(part, dtype=np.float32) for part in both)
+        train = self._floats(names)
+        return train, test._floats(names) if test else train[:0]
 
     def _numbers(self) -> list[str]:
+        """The columns that are the vector; a warning names what is left out."""
         names = [name for name in self.frame if plain(name) not in NO_FEATURES]
         numbers = [name for name in names if pd.api.types.is_numeric_dtype(self.frame[name])]
+        others = ", ".join(name for name in names if name not in numbers)
         if not numbers:
-            columns = ", ".join(map(str, names)) or "none"
             raise InputError(
-                f"{self.path} has no column of numbers; name a text column or an image column of: {columns}"
+                f"{self.path} has no column of numbers; name a text column or an image column of: {others or 'none'}"
             )
+        if others:
+            log.warning("%s: not all numbers, so left out: %s", self.path, others)
         return numbers
+
+    def _floats(self, names: list[str]) -> np.ndarray:
+        columns = [pd.to_numeric(self.frame[_existing(n, self.frame, self.path)], errors="coerce") for n in names]
+        with np.errstate(over="ignore"):  # what is too large becomes infinity, which is named below
+            floats = np.stack([column.to_numpy(np.float32, na_value=np.nan) for column in columns], axis=1)
+        broken = ~np.isfinite(floats)
+        if broken.any():
+            row, column = np.argwhere(broken)[0]
+            raise InputError(f"{self.path}: row {row} has no finite number in column {names[column]}")
+        return floats
 
 
 def read_table(path: Path, label_column: str | None, text_column: str | None, image_column: str | None) -> Table:
     """Read a table and find its label column: the one that is named, else the first of the usual names. Columns that
-    are called like labels, or true labels, are never features.
+    are called like labels, or true labels, are never features. Rows are counted from 0, without the header.
 
     Raises
     ------
     InputError : a file that cannot be read, rows of different lengths, no rows, a column that does not exist, no label
         column, a row without a label.
     """
-    name = path.name.lower()
-    try:
-        if name.endswith(".parquet"):
-            frame = pd.read_parquet(path)
-        else:
-            separator = "\t" if ".tsv" in name else ","
-            frame = pd.read_csv(path, sep=separator, index_col=False, on_bad_lines="error")
-    except Exception as error:  # a table can be broken in many ways: one line for all
-        raise InputError(f"{path} cannot be read ({first_line(error)})") from error
-    frame.columns = [str(column) for column in frame.columns]
+    names = _column_names(path)
+    if label_column is None:
+        label_column = first_named(LABEL_COLUMNS, names)
+        if label_column is None:
+            found = ", ".join(names)
+            raise InputError(
+                f"{path}: which column holds the labels? label_column is one of: {found} (the first line of the file)"
+            )
+    words = [name for name in (label_column, text_column, image_column) if name is not None]
+    for column in words:
+        _existing(column, names, path)
+    if len(set(words)) < len(words):
+        raise InputError(f"{path}: column {words[-1]!r} cannot be two things; name another one")
+    frame = _frame(path, names, words)
     if len(frame) == 0:
         raise InputError(f"{path} has no rows")
-    if label_column is None:
-        label_column = first_named(LABEL_COLUMNS, list(frame))
-        if label_column is None:
-            raise InputError(f"{path}: which column holds the labels? label_column is one of: {', '.join(frame)}")
-    labels = frame[_existing(label_column, frame, path)]
-    if labels.isna().any():
-        raise InputError(f"{path}: row {int(labels.isna().to_numpy().argmax())} has no {label_column}")
-    for column in filter(None, (text_column, image_column)):
-        _existing(column, frame, path)
-    if pd.api.types.is_float_dtype(labels) and (labels == labels.round()).all():
-        labels = labels.astype("int64")
-    return Table(path, labels.astype(str).tolist(), frame.drop(columns=label_column), text_column)
+    labels = _as_text(frame[label_column])
+    if (labels == "").any():
+        raise InputError(f"{path}: row {int((labels == '').to_numpy().argmax())} has no {label_column}")
+    numbers = pd.to_numeric(labels, errors="coerce")
+    if pd.api.types.is_float_dtype(numbers) and (numbers % 1 == 0).all():  # 3.0, as pandas writes it, is 3
+        labels = numbers.astype("int64").astype(str)
+    return Table(path, labels.tolist(), frame.drop(columns=label_column), text_column)
 
 
-def _existing(name: str, frame: pd.DataFrame, path: Path) -> str:
-    if name not in frame:
-        raise InputError(f"{path} has no column {name!r}; it has: {', '.join(map(str, frame))}")
+def _column_names(path: Path) -> list[str]:
+    """The names of a table's columns, without blanks around them."""
+    with _readable(path):
+        if path.name.lower().endswith(".parquet"):
+            header = ParquetFile(path).schema_arrow.empty_table().to_pandas()
+        else:
+            header = pd.read_csv(path, nrows=0, **_how(path))
+    names = [str(name).strip() for name in header]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path} has two columns called {twice!r}; give each a name of its own")
+    if len(names) == 1 and (sign := next((sign for sign in (";", "\t", "|", ",") if sign in names[0]), None)):
+        raise InputError(f"{path}: its columns are separated by {sign!r}, not by {_how(path)['sep']!r}; save it anew")
+    return names
+
+
+def _frame(path: Path, names: list[str], words: list[str]) -> pd.DataFrame:
+    """The whole table, with `words` columns as they are written: a class may be called None, and a text 1.50."""
+    with _readable(path):
+        if path.name.lower().endswith(".parquet"):
+            frame = pd.read_parquet(path)
+        else:
+            # A blank in front, which `_as_text` takes away: what pandas takes for "missing" is a word like any other.
+            kept = dict.fromkeys(map(names.index, words), " {}".format)
+            with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # rows that are cut off
+                frame = pd.read_csv(path, converters=kept, on_bad_lines="error", **_how(path))
+    return frame.set_axis(names, axis=1)
+
+
+def _how(path: Path) -> dict[str, Any]:
+    return {"sep": "\t" if ".tsv" in path.name.lower() else ",", "index_col": False}
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # a table can be broken in many ways: one line for all
+        raise InputError(f"{path} cannot be read ({first_line(error)})") from error
+
+
+def _as_text(column: pd.Series) -> pd.Series:
+    return column.astype(str).where(column.notna(), "").str.strip()
+
+
+def _existing(name: str, columns: Collection[str], path: Path) -> str:
+    if name not in columns:
+        raise InputError(f"{path} has no column {name!r}; it has: {', '.join(columns)}")
     return name
 
 

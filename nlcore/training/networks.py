@@ -178,13 +178,17 @@ def build_network(
 
     Raises
     ------
-    InputError : an unknown name; `pretrained` weights that do not exist or cannot be downloaded.
+    InputError : an unknown name; images too small for it; `pretrained` weights that do not exist or cannot be
+        downloaded.
     """
     choose("network", name, NETWORKS)
     if pretrained and not name.startswith("resnet"):
         raise InputError(f"there are no pretrained weights for {name}; only for resnet34 and resnet50")
     with seeded(seed):
         if name in CONVOLUTIONS:
+            smallest = 2 ** CONVOLUTIONS[name].count("pool")
+            if image_size < smallest:
+                raise InputError(f"{name} needs images of {smallest} pixels at least, and these have {image_size}")
             return ConvNet(in_channels, num_classes, CONVOLUTIONS[name])
         if name in VECTOR_NETWORKS:
             return VectorNet(in_channels, num_classes, VECTOR_NETWORKS[name])

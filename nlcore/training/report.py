@@ -68,7 +68,7 @@ def sample_table(state, snapshot: Snapshot, division: Division) -> dict[str, lis
 
     `corrected_label` is the label that the method would now give: the target of a labelled sample, the network's own
     prediction for the others. Unknown true labels are empty. Where classes have names, those of the given and the
-    corrected label come last.
+    corrected label come last, and with them the names of image files, where there are any.
     """
     corrected = torch.where(division.labelled, division.target, snapshot.logits.argmax(1))
     names = division.set_names
@@ -84,4 +84,6 @@ def sample_table(state, snapshot: Snapshot, division: Division) -> dict[str, lis
     if state.class_names != tuple(map(str, range(state.num_classes))):
         for kind in ("given", "corrected"):
             columns[f"{kind}_name"] = [state.class_names[label] for label in columns[f"{kind}_label"]]
+    if state.files is not None:
+        columns["file"] = [state.files[row] for row in columns["index"]]
     return columns

@@ -63,7 +63,8 @@ class State:
     `index` (N,) maps the rows that are trained on to rows of the whole training set, of `full_size`: a subset, a
     hold-out and a golden set leave some out. `precision` is the one that the run has resolved to. `pool` holds all
     samples, on the host, where every epoch draws a balanced part of them; else None. `holdout` has images and given
-    labels, `golden` images and true labels, or None.
+    labels, `golden` images and true labels, or None. `files` are the names of the image files of the whole training
+    set, or None.
     """
 
     config: TrainConfig
@@ -84,6 +85,7 @@ class State:
     learners: list[Learner]
     generator: torch.Generator
     rng: np.random.Generator
+    files: tuple[str, ...] | None = None
     epoch: int = 0
 
     @property
@@ -107,6 +109,8 @@ def start(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> State:
     device = distributed.device(config.device)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # a batch looks like the one before: the search for a kernel pays
+    # First of all, because it refuses what a network does not fit.
+    learners = [new_learner(config, dataset, number, device) for number in range(config.networks)]
     everything = Samples(dataset.train_images, noisy.given_labels, noisy.true_labels, dataset.train_index)
     rows, holdout_rows, golden_rows = _set_aside(len(noisy.given_labels), config)
     samples = everything.take(rows)
@@ -128,9 +132,10 @@ def start(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> State:
         mean=mean.to(device),
         std=std.to(device),
         class_names=dataset.class_names,
-        learners=[new_learner(config, dataset, number, device) for number in range(config.networks)],
+        learners=learners,
         generator=torch.Generator(device).manual_seed(stream(config.seed, "training")),
         rng=np.random.default_rng(stream(config.seed, "mixing")),
+        files=dataset.files,
     )
 
 
@@ -174,10 +179,10 @@ def _set_aside(n: int, config: TrainConfig) -> tuple[torch.Tensor, torch.Tensor,
     held_out = round(config.holdout * n)
     if golden + held_out >= n:
         kind = f"a golden set of {golden}" if golden else f"a hold-out of {held_out}"
-        raise InputError(f"{kind} leaves nothing of {n} images to train on")
+        raise InputError(f"{kind} leaves nothing of {n} samples to train on")
     if config.holdout and not held_out:
         raise InputError(
-            f"a hold-out of {config.holdout:g} is no whole image of {n}; set holdout to {1 / n:.2g} or more"
+            f"a hold-out of {config.holdout:g} is no whole sample of {n}; set holdout to {1 / n:.2g} or more"
         )
     left = min(n - golden - held_out, config.balanced_images or n)
     if config.full_batches and config.batch_size > left:

@@ -325,6 +325,20 @@ def test_set_refuses_what_has_an_option_of_its_own_and_names_it(tmp_path, refusa
     assert line.endswith(f"--set {name}: it has an option of its own; say {option}")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--colour", "red"], "No such option: --colour"),
+        (["train"], "Missing option '--out'; --help says more"),
+        (["learn"], "No such command 'learn'"),
+        (["train", "--epochs", "many", "--out", "x"], "Invalid value for '--epochs'"),
+        (["noise", "labels.csv", "--out", "x"], "unexpected extra argument"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_is_one_line(refusal, arguments, words):
+    assert words in refusal(*arguments)
+
+
 def test_help_names_both_commands():
     process = nlcore("--help")
     assert process.returncode == 0 and "train" in process.stdout and "noise" in process.stdout
@@ -340,6 +354,44 @@ def test_help_of_a_command_names_its_options(monkeypatch, capsys, command, words
         cli.main()
     text = capsys.readouterr().out
     assert end.value.code == 0 and [word for word in words if word not in text] == []
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """A table of forty rows with a text and two numbers, whose labels are in the column `kind`."""
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{k * 2 + n % 7},{n % 5},{('good', 'bad')[k]} thing,{('yes', 'no')[k]}" for n in range(20) for k in (0, 1)]
+    (tmp_path / "my.csv").write_text("\n".join(["a,b,text,kind", *rows]) + "\n")
+    return tmp_path / "my.csv"
+
+
+OWN = ["--dataset", "path:my.csv", "--label-column", "kind"]
+
+
+def run(capsys, monkeypatch, *arguments) -> str:
+    monkeypatch.setattr(sys, "argv", ["nlcore", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_own_data_have_the_same_options_for_noise_as_for_training(table, capsys, monkeypatch):
+    own = [*OWN, "--text-column", "text", "--test", "0.25"]
+    said = run(capsys, monkeypatch, "noise", *own, "--noise", "symmetric", "--out", "labels.npz")
+    assert "of path:my.csv[30 of 40]" in said
+    run(capsys, monkeypatch, "train", *own, "--noise", "file:labels.npz", "--epochs", "2", "--out", "run")
+    assert json.loads((table.parent / "run" / "result.json").read_text())["class_names"] == ["no", "yes"]
+
+
+@pytest.mark.parametrize(("test", "words"), [("1", "share"), ("20", "share"), ("nowhere.csv", "there is no folder")])
+def test_a_test_set_in_numbers_is_a_share(table, refusal, test, words):
+    assert words in refusal("train", *OWN, "--test", test, "--out", "run")
+
+
+def test_a_network_that_does_not_fit_is_the_only_line(table, refusal):
+    line = refusal("train", *OWN, "--budget", "short", "--out", "run")
+    assert "holds vectors; networks for them are mlp, linear, not preact_resnet18" in line
 
 
 def test_a_sweep_refuses_a_time_budget_out_of_range(tmp_path, refusal):

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "nlcore"
 ROW = r"^\| `(\w+)` \| (.+) \| (.+) \|$"
 WINGS = [name for name, _, _ in re.findall(ROW, (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.M)]
-FACES = ["cli", "__main__", "__init__"]  # they come after every wing
+FACES = ["cli_options", "cli", "__main__", "__init__"]  # they come after every wing
 CORE = ("data", "noise", "selection", "methods", "training")
 
 

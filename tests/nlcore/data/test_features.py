@@ -84,8 +84,11 @@ def test_own_files_are_decoded_at_the_size_that_the_network_sees(tmp_path, monke
         raise InputError("seen enough")
 
     monkeypatch.setattr(cli, "load_dataset", load)
-    for name in ("path:photos", "cifar10"):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    np.savez("photos.npz", x=np.zeros((4, 8, 8), np.uint8), y=np.arange(4) % 2)
+    for name in ("path:photos", "path:photos.npz", "cifar10"):
         monkeypatch.setattr(sys, "argv", ["nlcore", "features", name, "--size", "96", "--out", str(tmp_path / "a.npz")])
         with pytest.raises(SystemExit):
             cli.main()
-    assert seen == [("path:photos", {"image_size": 96}), ("cifar10", {"image_size": None})]
+    assert seen == [("path:photos", {"image_size": 96}), ("path:photos.npz", {}), ("cifar10", {})]

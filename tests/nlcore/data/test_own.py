@@ -215,7 +215,10 @@ def test_the_kind_of_arrays_is_told_by_their_header_alone(tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"x": np.zeros((4, 3))}, "needs arrays called inputs .* and labels .*; it has x"),
+        ({"x": np.zeros((4, 3))}, "needs labels in an array called label or y; it has x"),
+        ({"z": np.zeros((4, 3)), "y": np.arange(4) % 2}, "needs an array called inputs or .*; it has z, y"),
+        ({"x": np.zeros((4, 3)), "y": np.array([0, 1, np.nan, 1])}, "label 2 is NaN"),
+        ({"x": np.zeros(4), "y": np.arange(4) % 2}, r"images, uint8 .* or vectors, floats .*float64 \(4,\)"),
         ({"x": np.zeros((4, 3)), "y": np.zeros((4, 1))}, "labels must have one dimension"),
         ({"x": np.zeros((4, 3)), "y": np.arange(6) % 2}, "holds 4 samples and 6 labels"),
         ({"x": np.zeros((4, 3)), "y": np.array([0, 1, 0, None])}, "cannot be read"),
@@ -245,8 +248,20 @@ def test_a_mistake_in_arrays_is_one_line(arrays, words, tmp_path):
         ("", {}, "cannot be read"),
         ("v,label\n1,x\n", {"label_column": "kind"}, "has no column 'kind'; it has: v, label"),
         ("v,label\n1,x\n", {"text_column": "words"}, "has no column 'words'"),
-        ("v,label\n1,x\nnan,x\n2,y\n3,y\n", {}, "NaN or infinity in column 0, first in row 1"),
-        ("v,label\n1,x\n2,x\n2,y\n3,y\n", {"test": 1.5}, "test must be a path or a share"),
+        ("v,label\n1,x\nnan,x\n2,y\n3,y\n", {}, "row 1 has no finite number in column v"),
+        ("v,label\n1,x\n1e99,x\n2,y\n3,y\n", {}, "row 1 has no finite number in column v"),
+        ("v,label\n1,x\n2\n2,y\n3,y\n", {}, "row 1 has no label"),
+        ("v,label\n1,2,x\n2,2,y\n1,2,x\n2,2,y\n", {}, "cannot be read"),  # the header lacks a name
+        ("v;label\n1;x\n2;y\n", {}, "columns are separated by ';', not by ','"),
+        ("1,x\n2,y\n1,x\n2,y\n", {}, "which column holds the labels.*the first line of the file"),
+        (" v,v,label\n1,1,x\n2,2,y\n", {}, "has two columns called 'v'"),
+        ("v,label\n1,x\n2,y\n", {"text_column": "label"}, "column 'label' cannot be two things"),
+        ("v,label\n1,x\n2,y\n", {"text_column": "v", "image_column": "v"}, "texts or images, not both"),
+        ("v,label\n1,x\n2,y\n", {"label_column": 1}, "label_column is the name of a column, not 1"),
+        ("v,label\n,x\n,y\n,x\n,y\n", {"text_column": "v"}, "the text column holds no words"),
+        ("v,label\n1,x\n2,x\n2,y\n3,y\n", {"test": 1.5}, r"a share as test set must lie in \(0, 1\)"),
+        ("v,label\n1,x\n2,x\n2,y\n3,y\n", {"test": 0}, r"a share as test set must lie in \(0, 1\)"),
+        ("v,label\n1,x\n2,x\n2,y\n3,y\n", {"image_size": 0}, "image_size must be at least 1"),
         ("v,label\n1,x\n2,x\n2,y\n3,y\n", {"colour": 1}, "unknown data option 'colour'"),
     ],
 )
@@ -255,6 +270,76 @@ def test_a_mistake_in_a_table_is_one_line(content, options, words, tmp_path):
     with pytest.raises(InputError, match=words) as caught:
         load_dataset(f"path:{tmp_path / 'my.csv'}", **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_class_names_are_the_words_of_the_table_without_blanks_around_them(form, tmp_path):
+    labels = ["None", " None", "NA", "NA "] * 5
+    table = pd.DataFrame({" size ": np.arange(20), "Label ": labels})
+    path = tmp_path / f"t.{form}"
+    table.to_parquet(path) if form == "parquet" else table.to_csv(path, index=False, encoding="utf-8-sig")
+    data = load_dataset(f"path:{path}", label_column="Label")
+    assert data.class_names == ("NA", "None") and data.train_labels.tolist() == [1, 1, 0, 0] * 5
+
+
+def test_what_is_left_out_of_a_table_is_named(tmp_path, caplog):
+    (tmp_path / "t.csv").write_text("a,b,label\n" + "1,2,x\n3,many,y\n" * 4)
+    assert load_dataset(f"path:{tmp_path / 't.csv'}").train_images.shape == (8, 1)
+    assert "not all numbers, so left out: b" in caplog.text
+
+
+def test_a_text_may_be_empty(tmp_path):
+    messages(40).assign(text=lambda table: table["text"].where(table["id"] != 1003, None)).to_csv(tmp_path / "t.csv")
+    data = load_dataset(f"path:{tmp_path / 't.csv'}", text_column="text")
+    assert not data.train_images[3].any() and data.train_images[2].any()
+
+
+def test_labels_in_a_text_file_may_end_in_empty_lines_but_have_none_between(tmp_path):
+    np.save(tmp_path / "v.npy", np.arange(12).reshape(4, 3))
+    (tmp_path / "v_labels.txt").write_text("\ufeffa\nb \na\nb\n\n", encoding="utf-8")
+    data = load_dataset(f"path:{tmp_path / 'v.npy'}")
+    assert data.class_names == ("a", "b")
+    assert data.train_images.dtype == torch.float32 and data.train_images[1].tolist() == [3, 4, 5]
+    (tmp_path / "v_labels.txt").write_text("a\n\na\nb\n")
+    with pytest.raises(InputError, match="sample 1 has no label"):
+        load_dataset(f"path:{tmp_path / 'v.npy'}")
+
+
+def test_the_labels_of_arrays_may_be_named_and_may_be_bytes(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros((4, 2)), y=[0, 1, 0, 1], kind=np.array([b"no", b"yes"] * 2))
+    assert load_dataset(f"path:{tmp_path / 'a.npz'}", label_column="kind").class_names == ("no", "yes")
+    with pytest.raises(InputError, match="labels in an array called 'z'; it has x, y, kind"):
+        load_dataset(f"path:{tmp_path / 'a.npz'}", label_column="z")
+
+
+def test_samples_that_stay_in_training_keep_their_rows_and_the_names_of_their_files(images):
+    whole, part = load_dataset(f"path:{images}"), load_dataset(f"path:{images}", test=0.2)
+    assert part.full_size == 60 and torch.equal(whole.train_images[part.train_index], part.train_images)
+    assert part.files == whole.files and len(whole.files) == 60
+    assert all((images / file).is_file() for file in part.files)
+    samples = trained(images, test=0.2, image_size=8).samples
+    assert samples["file"] == [part.files[row] for row in part.train_index.tolist()] and len(samples["file"]) == 48
+    assert all(file.split("/")[0] == name for file, name in zip(samples["file"], samples["given_name"], strict=True))
+
+
+def test_a_test_set_is_of_the_same_kind(images, tmp_path):
+    messages().to_csv(tmp_path / "mail.csv")
+    with pytest.raises(InputError, match=r"photos holds image files, and its test set .*mail\.csv a table"):
+        load_dataset(f"path:{images}", test=str(tmp_path / "mail.csv"))
+    flowers().to_csv(tmp_path / "flowers.csv")
+    flowers().drop(columns="width").to_csv(tmp_path / "test.csv")
+    with pytest.raises(InputError, match=r"test\.csv has no column 'width'"):
+        load_dataset(f"path:{tmp_path / 'flowers.csv'}", label_column="species", test=f"path:{tmp_path / 'test.csv'}")
+
+
+def test_options_that_do_not_fit_the_data_are_refused(images, tmp_path):
+    with pytest.raises(InputError, match=r"label_column is for \.csv, .*, not for .*photos"):
+        load_dataset(f"path:{images}", label_column="kind")
+    np.savez(tmp_path / "a.npz", x=np.zeros((4, 2)), y=[0, 1, 0, 1])
+    with pytest.raises(InputError, match=r"text_column is for \.csv"):
+        load_dataset(f"path:{tmp_path / 'a.npz'}", text_column="x")
+    with pytest.raises(InputError, match="own data are named path:FOLDER"):
+        load_dataset("path:")
 
 
 def test_a_mistake_in_a_folder_is_one_line(images, tmp_path):

@@ -256,3 +256,9 @@ def test_pretrained_weights_stay_but_for_the_stem_and_the_classifier(tmp_path, m
     for network in (large, small):
         assert torch.equal(network.body[-1][0].conv1.weight, stored.layer4[0].conv1.weight)
         assert network.classifier.out_features == 10
+
+
+def test_images_that_are_too_small_for_a_network_are_refused():
+    with pytest.raises(InputError, match="small needs images of 4 pixels at least, and these have 3"):
+        build_network("small", 3, 2, 0, image_size=3)
+    assert build_network("small", 3, 2, 0, image_size=4)(torch.zeros(2, 3, 4, 4))[0].shape == (2, 2)

@@ -14,9 +14,10 @@ TARGET = torch.tensor([0, 0, 0, 0, 1, 1, 0, 0])  # sample 3 was corrected
 MEMBERSHIP = torch.tensor([0, 0, 2, 1, 0, 2, 0, 2])  # easy 0 1 4 6, corrected 3, hard 2 5 7
 
 
-def made_state(true=TRUE, class_names=("0", "1", "2")):
+def made_state(true=TRUE, class_names=("0", "1", "2"), files=None):
     index = torch.arange(10, 18)
-    return SimpleNamespace(given_labels=GIVEN, true_labels=true, num_classes=3, index=index, class_names=class_names)
+    values = {"given_labels": GIVEN, "true_labels": true, "num_classes": 3, "class_names": class_names}
+    return SimpleNamespace(index=index, files=files, **values)
 
 
 def made_division():
@@ -108,3 +109,10 @@ def test_names_of_classes_stand_beside_their_numbers():
     table = sample_table(made_state(class_names=names), snapshot, made_division())
     assert table["given_name"] == [names[label] for label in GIVEN.tolist()]
     assert table["corrected_name"] == [names[label] for label in table["corrected_label"]]
+
+
+def test_a_sample_is_named_by_its_file_in_the_whole_training_set():
+    snapshot = Snapshot(torch.zeros(8, 3), torch.zeros(8, 1), torch.zeros(8))
+    files = tuple(f"{row}.png" for row in range(20))
+    table = sample_table(made_state(files=files), snapshot, made_division())
+    assert table["file"] == [f"{row}.png" for row in range(10, 18)]

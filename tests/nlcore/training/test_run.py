@@ -205,7 +205,7 @@ def test_without_momentum_it_is_plain_sgd():
 
 def test_a_hold_out_of_no_image_is_refused_at_the_start():
     with pytest.raises(
-        InputError, match=r"hold-out of 0\.001 is no whole image of 300; set holdout to 0\.0033 or more"
+        InputError, match=r"hold-out of 0\.001 is no whole sample of 300; set holdout to 0\.0033 or more"
     ):
         train(small(holdout=0.001))
     config = small(holdout=0.0033).resolved()

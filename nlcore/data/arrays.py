@@ -12,6 +12,7 @@ from nlcore.data.names import first_named
 from nlcore.data.tables import LABEL_COLUMNS, read_table
 
 ARRAY_SUFFIXES = (".npz", ".npy")
+BESIDE = (".npy", ".txt", ".csv")  # of a file of labels beside a .npy file
 INPUT_NAMES = ("inputs", "features", "embeddings", "x", "data", "images")
 
 Found = tuple[list[str], np.ndarray]  # labels as text (N,), inputs (N, ...)
@@ -95,18 +96,23 @@ def _inputs(archive: Any, path: Path) -> str:
     return inputs
 
 
-def _labels_beside(path: Path, label_column: str | None) -> list[str]:
+def labels_beside(path: Path) -> Path | None:
+    """The file with the labels of a .npy file; None if there is none."""
     stem = path.with_name(f"{path.stem}_labels")
-    array, text, table = (stem.with_suffix(suffix) for suffix in (".npy", ".txt", ".csv"))
-    if array.is_file():
-        with _readable(array):
-            return _words(np.load(array, allow_pickle=False), array)
-    if text.is_file():
-        with _readable(text):
-            return [line.strip() for line in text.read_text(encoding="utf-8-sig").rstrip().splitlines()]
-    if table.is_file():
-        return read_table(table, label_column, None, None).labels
-    raise InputError(f"no labels beside {path}: they belong into {stem}.npy, .txt or .csv")
+    return next((file for suffix in BESIDE if (file := stem.with_suffix(suffix)).is_file()), None)
+
+
+def _labels_beside(path: Path, label_column: str | None) -> list[str]:
+    file = labels_beside(path)
+    if file is None:
+        stem = path.with_name(f"{path.stem}_labels")
+        raise InputError(f"no labels beside {path}: they belong into {stem}.npy, .txt or .csv")
+    if file.suffix == ".csv":
+        return read_table(file, label_column, None, None).labels
+    with _readable(file):
+        if file.suffix == ".txt":
+            return [line.strip() for line in file.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+        return _words(np.load(file, allow_pickle=False), file)
 
 
 def _words(labels: np.ndarray, path: Path) -> list[str]:

@@ -184,17 +184,22 @@ def _class_folders(path: Path) -> list[tuple[str, str]]:
         raise InputError(f"{path} has no folders: images lie in one folder a class")
     found = []
     for folder in classes:
-        files = sorted(
-            file
-            for file in folder.rglob("*")
-            if file.suffix.lower() in OWN_IMAGES
-            and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-            and file.is_file()
-        )
+        files = image_files(folder)
         if not files:
             raise InputError(f"no image in {folder}; images are {', '.join(OWN_IMAGES)}")
         found += [(str(file), folder.name) for file in files]
     return found
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All image files in a folder and the folders in it, in order; what is hidden does not count."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in OWN_IMAGES
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
+    )
 
 
 def _class_names(labels: list[str], path: str) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from nlcore.results.tables import read_results
 from nlcore.training import distributed
 from nlcore.training.config import TrainConfig
 from nlcore.training.engine import Epoch
+from nlcore.training.origins import changed_origins
 from nlcore.training.result import is_current, stored_result
 from nlcore.training.run import train
 
@@ -43,9 +44,10 @@ UNFINISHED = ".unfinished"  # checkpoints and locks of the cells that are runnin
 
 
 def is_stored(config: TrainConfig, folder: str | Path, any_code: bool = False) -> bool:
-    """Whether the folder holds the result of this configuration, made by the code as it is now or by `any_code`."""
+    """Whether the folder holds the result of this configuration, made by the code as it is now or by `any_code`, and of
+    the files that it names as they are now."""
     values = stored_result(user_path(folder) / f"{cell_name(config)}.json", config)
-    return values is not None and (any_code or is_current(values))
+    return values is not None and (any_code or is_current(values)) and not changed_origins(values, config)
 
 
 def run_cell(
@@ -84,7 +86,7 @@ def run_cell(
         if is_stored(config, folder, any_code):  # in the meantime
             return "kept"
         if path.exists():
-            log.warning("%s is damaged, or of another configuration or code: run again", path)
+            log.warning("%s is damaged, or of another configuration, other files or other code: run again", path)
         remaining = None if deadline is None else deadline - time.time()
         if remaining is not None and remaining <= 0:
             raise Paused("no time left to begin")

@@ -39,7 +39,7 @@ class Progress:
 
 
 def save(folder: str | Path, state: State, noise: str, progress: Progress) -> None:
-    """Write the state after an epoch; `noise` identifies the labels.
+    """Write the state after an epoch; `noise` identifies the labels and the files of the run.
 
     Raises
     ------
@@ -152,7 +152,8 @@ def _check_identity(stored: dict[str, str], current: dict[str, str], folder: str
             "choose another folder"
         )
     if stored["labels"] != current["labels"]:
-        raise InputError(f"{folder} holds a checkpoint of other labels ({stored['labels']}); choose another folder")
+        other = f"other data or labels ({stored['labels']})"
+        raise InputError(f"{folder} holds a checkpoint of {other}; choose another folder")
     if stored["code"] != current["code"]:
         raise InputError(
             f"{folder} holds a checkpoint that other code has made ({stored['code']}, now {current['code']}); "

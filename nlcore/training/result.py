@@ -6,7 +6,7 @@ import io
 import json
 import math
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from nlcore.basics.files import save_file, user_path
 from nlcore.basics.machine import code_version, environment, peak_memory_mb
 from nlcore.noise.labels import NoisyLabels
 from nlcore.training.config import TrainConfig
+from nlcore.training.origins import changed_origins
 
 STATISTICS = ("best", "last", "last10", "fair")
 
@@ -38,6 +39,7 @@ class Result:
     wall_seconds, peak_memory_mb, environment : how long it took, how much memory at most, and on what. Memory is that
         of the device on a GPU, else of the whole process; None where the system does not say.
     class_names : K names; labels are their numbers.
+    origins : digests of the files that it was made from, see `nlcore.training.origins`.
     """
 
     config: TrainConfig
@@ -54,9 +56,18 @@ class Result:
     peak_memory_mb: float | None
     environment: dict[str, str]
     class_names: tuple[str, ...] = ()
+    origins: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, state, noisy: NoisyLabels, history: list[dict], samples: dict[str, list], seconds: float) -> "Result":
+    def of(
+        cls,
+        state,
+        noisy: NoisyLabels,
+        history: list[dict],
+        samples: dict[str, list],
+        seconds: float,
+        origins: dict[str, str] | None = None,
+    ) -> "Result":
         """Gather a result from a finished run's parts."""
         config, accuracy = state.config, [row["test_accuracy"] for row in history]
         tested = accuracy[-1] is not None
@@ -83,6 +94,7 @@ class Result:
             peak_memory_mb=peak_memory_mb(state.given_labels.device),
             environment=environment(state.given_labels.device, state.precision),
             class_names=state.class_names,
+            origins=origins or {},
         )
 
     def summary(self) -> str:
@@ -100,6 +112,7 @@ class Result:
             "last10": self.last10,
             "fair": self.fair,
             "class_names": list(self.class_names),
+            "origins": self.origins,
             "images": self.images,
             "division": {key: self.history[-1][key] for key in ("sets", "labelled") if key in self.history[-1]},
             "history": self.history,
@@ -137,7 +150,8 @@ def check_output_folder(folder: str | Path, config: TrainConfig) -> None:
 
     Raises
     ------
-    InputError : it cannot be written, or it already holds the result of another configuration, or a damaged one.
+    InputError : it cannot be written, or it already holds the result of another configuration, or of other data or
+        labels under the same names, or a damaged one.
     """
     folder = user_path(folder)
     try:
@@ -151,8 +165,12 @@ def check_output_folder(folder: str | Path, config: TrainConfig) -> None:
         return
     if _read(present) is None:
         raise InputError(f"{present} is damaged; delete it, and the same command writes it again")
-    if stored_result(present, config) is None:
+    stored = stored_result(present, config)
+    if stored is None:
         raise InputError(f"{folder} already holds another run; choose another folder")
+    if changed := changed_origins(stored, config):
+        files = ", ".join(changed)
+        raise InputError(f"{folder} holds this run of other files (changed: {files}); choose another folder")
 
 
 def stored_result(path: Path, config: TrainConfig) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from nlcore.training.clean_model import corrupt
 from nlcore.training.config import TrainConfig
 from nlcore.training.engine import Epoch, divide
 from nlcore.training.observe import observe
+from nlcore.training.origins import origins
 from nlcore.training.report import sample_table
 from nlcore.training.result import Result
 from nlcore.training.state import State, start
@@ -64,10 +65,12 @@ def train(
         cpu_threads(config.threads),
         sigterm_asked(folder is not None) as asked,
     ):
+        files = origins(config)
         dataset, noisy = prepare(config, dataset)
+        identity = ", ".join([noisy.identity, *(f"{what} {digest}" for what, digest in files.items())])
         state = start(config, dataset, noisy)
         reset_peak_memory(state.given_labels.device)
-        progress = checkpoint.restore(folder, state, noisy.identity) if folder else None
+        progress = checkpoint.restore(folder, state, identity) if folder else None
         progress = progress or Progress([], 0.0)
         before = progress.seconds
         for epoch in kept.epochs(state, done=len(progress.history), keep_all=False):
@@ -78,14 +81,14 @@ def train(
             before += epoch.row["seconds"] if epoch.trained_elsewhere else 0.0
             progress = Progress(history, before + time.perf_counter() - started, samples)
             if folder and distributed.rank() == 0:
-                checkpoint.save(folder, state, noisy.identity, progress)
+                checkpoint.save(folder, state, identity, progress)
             if on_epoch:
                 on_epoch(epoch)
             used = time.perf_counter() - started
             late = time_budget is not None and used + epoch.row["seconds"] > time_budget
             if not finished and distributed.any_process(asked.is_set() or late):
                 raise Paused(f"stopped after epoch {len(history)} of {config.epochs}; the same command goes on")
-        return Result.of(state, noisy, progress.history, progress.samples, progress.seconds)
+        return Result.of(state, noisy, progress.history, progress.samples, progress.seconds, files)
 
 
 def final_samples(state: State, epoch: Epoch) -> dict[str, list]:

@@ -384,6 +384,14 @@ def test_own_data_have_the_same_options_for_noise_as_for_training(table, capsys,
     assert json.loads((table.parent / "run" / "result.json").read_text())["class_names"] == ["no", "yes"]
 
 
+def test_a_finished_run_of_own_data_is_finished_until_they_change(table, capsys, monkeypatch, refusal):
+    command = ["train", *OWN, "--epochs", "2", "--out", "run"]
+    run(capsys, monkeypatch, *command)
+    assert "holds this run already, finished" in run(capsys, monkeypatch, *command)
+    table.write_text(table.read_text().replace("yes", "maybe"))
+    assert "run holds this run of other files (changed: data); choose another folder" in refusal(*command)
+
+
 @pytest.mark.parametrize(("test", "words"), [("1", "share"), ("20", "share"), ("nowhere.csv", "there is no folder")])
 def test_a_test_set_in_numbers_is_a_share(table, refusal, test, words):
     assert words in refusal("train", *OWN, "--test", test, "--out", "run")

@@ -236,3 +236,12 @@ def test_empty_grid_and_no_worker_are_refused(tmp_path):
         run_grid([], tmp_path)
     with pytest.raises(InputError, match="workers must be at least 1"):
         run_grid([TINY], tmp_path, workers=0)
+
+
+def test_a_cell_of_own_data_that_have_changed_runs_again(tmp_path):
+    rows = [f"{n % 5},{'ab'[n % 2]}" for n in range(20)]
+    (tmp_path / "my.csv").write_text("\n".join(["v,label", *rows]) + "\n")
+    cell = TrainConfig(dataset=f"path:{tmp_path / 'my.csv'}", method="ce", epochs=1, threads=1)
+    assert run_cell(cell, tmp_path / "out") == "ran" and run_cell(cell, tmp_path / "out") == "kept"
+    (tmp_path / "my.csv").write_text("\n".join(["v,label", *rows[:-2]]) + "\n")
+    assert run_cell(cell, tmp_path / "out", any_code=True) == "ran"

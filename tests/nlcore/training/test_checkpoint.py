@@ -277,7 +277,7 @@ def test_a_checkpoint_of_other_labels_is_refused(tmp_path):
     stopped(config, tmp_path)
     digits = load_dataset("digits")
     other = replace(digits, train_labels=(digits.train_labels + 1) % 10)
-    with pytest.raises(InputError, match=r"a checkpoint of other labels \(.*digits.*\)"):
+    with pytest.raises(InputError, match=r"a checkpoint of other data or labels \(.*digits.*\)"):
         train(config, other, folder=tmp_path)
 
 

@@ -33,7 +33,7 @@ NOISES: dict[str, dict[str, Any]] = {
     "human": {},
     "file": {"key": None, "index": None},
     "given": {},
-    "annotators": {"index": None},
+    "annotators": {"index": None, "soft": False},
 }
 ARGUMENTS = {"human": "SET", "file": "PATH", "annotators": "FILE"}  # what follows the colon
 NOISE_NAMES = tuple(f"{kind}:{ARGUMENTS[kind]}" if kind in ARGUMENTS else kind for kind in NOISES)
@@ -69,7 +69,8 @@ def corrupt(
           several, `index` the column of the rows of the training set (`none`: in their order);
         - `given`: the dataset's own labels are the noisy ones, and the true ones are unknown;
         - `annotators:FILE`, the votes of several annotators, see `nlcore.noise.annotators`: the majority is the given
-          label, ties are broken by `seed`, and `NoisyLabels.soft_labels` keeps the shares; option `index` as above.
+          label, ties are broken by `seed`, and `NoisyLabels.soft_labels` keeps the shares, on which plain training
+          learns with the option `soft=True`; option `index` as above.
     rate : in [0, 1). A rate of 0 leaves every label as it is.
     seed : from 0 to 2**32 - 1, of a generator of its own; the global random state is neither read nor written.
     opinion : of a clean model, for the noises that need one (see `opinion_epochs`). Nothing is trained here;

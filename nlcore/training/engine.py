@@ -102,6 +102,7 @@ def draw_balanced(state: State) -> None:
     state.images, state.given_labels = part.images.to(device), part.given_labels.to(device)
     state.index = part.index.to(device)
     state.true_labels = None if part.true_labels is None else part.true_labels.to(device)
+    state.soft_labels = None if part.soft_labels is None else part.soft_labels.to(device)
 
 
 def set_learning_rate(state: State) -> float:

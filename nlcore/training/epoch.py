@@ -58,7 +58,7 @@ def _nothing_labelled(state: State, learner: Learner) -> float:
 
 
 def warmup_epoch(state: State, learner: Learner | None = None) -> float:
-    """Cross-entropy on the given labels, weak views; returns the mean loss.
+    """Cross-entropy on the given labels, or on soft ones where there are any, weak views; returns the mean loss.
 
     The confidence penalty is the negative entropy: under asymmetric noise a network is sure of wrong labels too soon. A
     method's `warmup_loss` is added.
@@ -74,7 +74,8 @@ def warmup_epoch(state: State, learner: Learner | None = None) -> float:
         return loss + own(batch, settings) if own else loss
 
     rows = torch.arange(len(state.images), device=state.images.device)
-    return supervised_epoch(state, learner or state.learners[0], rows, state.given_labels, cross_entropy)
+    labels = state.given_labels if state.soft_labels is None else state.soft_labels
+    return supervised_epoch(state, learner or state.learners[0], rows, labels, cross_entropy)
 
 
 def supervised_epoch(
@@ -84,7 +85,7 @@ def supervised_epoch(
     labels: torch.Tensor,
     loss_of: Callable[[Batch], torch.Tensor],
 ) -> float:
-    """Weak views of the samples `rows` (M,) and their `labels`, (N,) of all samples; returns the mean loss."""
+    """Weak views of the samples `rows` (M,) with their part of all `labels`, (N,) or (N, K); returns the mean loss."""
     steps = Steps(state)
     number = steps.count(len(rows))
     total = torch.zeros((), device=rows.device)

@@ -59,7 +59,8 @@ def epochs(state: State, done: int = 0, keep_all: bool = True) -> Iterator[Epoch
     shared = folder is not None and distributed.size() == 1 and state.pool is None
     data = ""
     if shared:
-        data = content_digest(state.images, state.given_labels, state.test_images, state.test_labels)
+        held = (state.images, state.given_labels, state.soft_labels, state.test_images, state.test_labels)
+        data = content_digest(*(tensor for tensor in held if tensor is not None))
     left = _chance(state)
     for number in range(done, state.config.epochs):
         shared = shared and left == _chance(state)

@@ -22,20 +22,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Samples:
-    """Images (N, C, H, W) uint8 or vectors (N, d), given and true labels (N,) or None, and their rows in the whole
-    training set (N,)."""
+    """Images (N, C, H, W) uint8 or vectors (N, d), given and true labels (N,) or None, their rows in the whole training
+    set (N,), and the share of each class (N, K) where the labels are soft."""
 
     images: torch.Tensor
     given_labels: torch.Tensor
     true_labels: torch.Tensor | None
     index: torch.Tensor
+    soft_labels: torch.Tensor | None = None
 
     def take(self, rows: torch.Tensor) -> "Samples":
         """Those of some rows (n,)."""
         if len(rows) == len(self.index):  # everything: a memory map must not be copied into memory
             return self
-        true = None if self.true_labels is None else self.true_labels[rows]
-        return Samples(self.images[rows], self.given_labels[rows], true, self.index[rows])
+        held = (self.images, self.given_labels, self.true_labels, self.index, self.soft_labels)
+        return Samples(*(None if values is None else values[rows] for values in held))
 
 
 @dataclass
@@ -64,7 +65,8 @@ class State:
     hold-out and a golden set leave some out. `precision` is the one that the run has resolved to. `pool` holds all
     samples, on the host, where every epoch draws a balanced part of them; else None. `holdout` has images and given
     labels, `golden` images and true labels, or None. `files` are the names of the image files of the whole training
-    set, or None.
+    set, or None. `soft_labels` (N, K) are what plain training learns in place of the given labels, where the noise has
+    such and is asked for them; else None.
     """
 
     config: TrainConfig
@@ -86,6 +88,7 @@ class State:
     generator: torch.Generator
     rng: np.random.Generator
     files: tuple[str, ...] | None = None
+    soft_labels: torch.Tensor | None = None
     epoch: int = 0
 
     @property
@@ -111,7 +114,8 @@ def start(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> State:
         torch.backends.cudnn.benchmark = True  # a batch looks like the one before: the search for a kernel pays
     # First of all, because it refuses what a network does not fit.
     learners = [new_learner(config, dataset, number, device) for number in range(config.networks)]
-    everything = Samples(dataset.train_images, noisy.given_labels, noisy.true_labels, dataset.train_index)
+    soft = noisy.soft_labels if config.noise_options.get("soft") else None
+    everything = Samples(dataset.train_images, noisy.given_labels, noisy.true_labels, dataset.train_index, soft)
     rows, holdout_rows, golden_rows = _set_aside(len(noisy.given_labels), config)
     samples = everything.take(rows)
     pool = samples if config.balanced_images else None
@@ -136,6 +140,7 @@ def start(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> State:
         generator=torch.Generator(device).manual_seed(stream(config.seed, "training")),
         rng=np.random.default_rng(stream(config.seed, "mixing")),
         files=dataset.files,
+        soft_labels=None if samples.soft_labels is None else samples.soft_labels.to(device),
     )
 
 

@@ -29,7 +29,8 @@ class Batch:
     index : (B,) int64, rows of the whole training set, for what is remembered of each sample.
     full_size : samples in the whole training set.
     epoch : number of the epoch, from 0.
-    labels : (B,) int64, the labels to learn: the given ones, or the targets of the method's division.
+    labels : (B,) int64, the labels to learn: the given ones, or the targets of the method's division; in plain training
+        on soft labels the share of each class, (B, K) float32.
     logits : (B, K) float32.
     features : (B, d) float32.
     heads : outputs of the method's extra heads by name.

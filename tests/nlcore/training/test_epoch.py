@@ -3,17 +3,19 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nlcore import DivergenceError, TrainConfig, train
+from nlcore import DivergenceError, TrainConfig, load_dataset, train
 from nlcore.methods import METHODS
 from nlcore.selection.division import Division
 from nlcore.training import engine, steps
 from nlcore.training import epoch as one_epoch
-from nlcore.training.engine import run
+from nlcore.training.engine import draw_balanced, run
+from nlcore.training.epoch import warmup_epoch
 from nlcore.training.mixmatch import SSLConfig, batches
 from nlcore.training.observe import observe
 from nlcore.training.run import prepare
@@ -25,9 +27,14 @@ def small(**changes) -> TrainConfig:
     return TrainConfig(**{"subset": 300, "epochs": 3, "warmup_epochs": 1, "device": "cpu"} | changes)
 
 
+def started(config: TrainConfig):
+    """What `start` takes, from a configuration that is still open."""
+    config = config.resolved()
+    return config, *prepare(config)
+
+
 def fresh(**changes):
-    config = small(**changes).resolved()
-    return start(config, *prepare(config))
+    return start(*started(small(**changes)))
 
 
 def test_the_teacher_follows_the_student_slowly():
@@ -298,3 +305,54 @@ def test_mixup_of_steps_with_alpha_zero_draws_nothing():
     inputs, targets = torch.rand(4, 2), torch.rand(4, 3)
     assert steps.Steps(state).mixed(inputs, targets, 0.0) == (inputs, targets)
     assert torch.equal(before, state.generator.get_state())
+
+
+# -- the shares of several annotators' votes
+
+
+def voted(tmp_path, **changes) -> TrainConfig:
+    """Six annotators of digits, of whom two err on every third image: the majority is right, the shares are not."""
+    labels = load_dataset("digits").train_labels.numpy()
+    votes = np.stack([labels] * 6, axis=1)
+    votes[::3, :2] = (votes[::3, :2] + 1) % 10
+    np.save(tmp_path / "votes.npy", votes)
+    return small(noise=f"annotators:{tmp_path / 'votes.npy'}", **changes)
+
+
+def test_plain_training_learns_the_shares_of_the_votes_where_it_is_asked_to(tmp_path, monkeypatch):
+    seen = []
+
+    def record(logits, labels):
+        seen.append((logits.detach(), labels))
+        return original(logits, labels)
+
+    original = F.cross_entropy
+    monkeypatch.setattr(one_epoch.F, "cross_entropy", record)
+    train(voted(tmp_path, method="ce", epochs=1))
+    assert {labels.ndim for _, labels in seen} == {1}
+    seen.clear()
+    state = start(*started(voted(tmp_path, method="ce", epochs=1, noise_options={"soft": True})))
+    loss = warmup_epoch(state)
+    assert {labels.shape[1:] for _, labels in seen} == {(10,)}
+    values = torch.cat([labels for _, labels in seen]).unique()
+    torch.testing.assert_close(values, torch.tensor([0, 1 / 3, 2 / 3, 1]))
+    by_hand = [-(labels * logits.log_softmax(1)).sum(1).mean() for logits, labels in seen]
+    assert loss == pytest.approx(float(torch.stack(by_hand).mean()), rel=1e-5)
+
+
+def test_soft_labels_stay_with_their_samples(tmp_path):
+    config = voted(tmp_path, noise_options={"soft": True}, holdout=0.2)
+    state = start(*started(config))
+    shares = state.soft_labels[range(240), state.true_labels]
+    assert torch.equal(shares < 1, state.index % 3 == 0) and torch.equal(
+        state.soft_labels.argmax(1), state.given_labels
+    )
+    pooled = start(*started(replace(config, balanced_images=100)))
+    draw_balanced(pooled)
+    assert torch.equal(pooled.soft_labels[range(len(pooled.index)), pooled.true_labels] < 1, pooled.index % 3 == 0)
+    assert start(*started(replace(config, noise_options={}))).soft_labels is None
+
+
+def test_after_a_warm_up_on_soft_labels_a_method_divides_as_ever(tmp_path):
+    result = train(voted(tmp_path, method="dividemix", noise_options={"soft": True}))
+    assert "labelled" in result.history[-1] and result.noise["identity"].startswith("annotators votes.npy")

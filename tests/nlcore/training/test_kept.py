@@ -1,9 +1,10 @@
 """Epochs that are trained once, and are the same to the last bit for whoever reads them."""
 
+import numpy as np
 import pytest
 import torch
 
-from nlcore import TrainConfig, train
+from nlcore import TrainConfig, load_dataset, train
 from nlcore.basics.files import KEPT_EPOCHS
 from nlcore.selection.hallucination import Anchors
 from nlcore.training import engine, kept
@@ -164,3 +165,13 @@ def test_a_folder_that_cannot_be_made_is_said_and_does_without(tmp_path, monkeyp
     monkeypatch.setenv(KEPT_EPOCHS, str(tmp_path / "file" / "epochs"))
     config = small(epochs=3).resolved()
     assert len(list(kept.run(config, *prepare(config)))) == 3 and "not kept" in caplog.text
+
+
+def test_other_shares_of_the_votes_are_another_epoch_though_the_majority_is_the_same(folder, trained, tmp_path):
+    labels = load_dataset("digits").train_labels.numpy()
+    for votes in (4, 5):
+        np.save(tmp_path / "votes.npy", np.stack([labels] * votes + [(labels + 1) % 10], axis=1))
+        noise = {"noise": f"annotators:{tmp_path / 'votes.npy'}", "noise_options": {"soft": True}}
+        config = small(method="ce", epochs=1, **noise).resolved()
+        list(kept.run(config, *prepare(config)))
+    assert trained == [0, 0]

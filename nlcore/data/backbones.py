@@ -98,9 +98,11 @@ def _torchvision(name: str, size: int) -> Backbone:
     from torch import nn
 
     try:
-        from torchvision.models import get_model
+        from torchvision import models
 
-        network = get_model(name, weights="DEFAULT").eval()
+        if name not in models.list_models(models):  # those of its submodules find objects or paint regions
+            raise ValueError("it is no classifier of images")
+        network = models.get_model(name, weights="DEFAULT").eval()
     except Exception as error:  # an unknown name, no network, a broken installation
         raise InputError(f"torchvision's {name} cannot be loaded ({first_line(error)})") from error
     last = next((part for part in ("fc", "classifier", "heads", "head") if hasattr(network, part)), None)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nlcore.basics.digests import content_digest
-from nlcore.basics.errors import InputError
+from nlcore.basics.errors import InputError, first_line
 from nlcore.basics.files import suffix_of, write_atomically
 from nlcore.basics.progress import beat, steps
 from nlcore.data.backbones import load_backbone
@@ -28,7 +28,8 @@ def extract_features(dataset: Dataset, out: Path, backbone: str = "efficientnet_
 
     Raises
     ------
-    InputError : a file that is there already or cannot be written, data that hold vectors, an unknown backbone.
+    InputError : a file that is there already or cannot be written, data that hold vectors, an unknown backbone, a size
+        that it does not take.
     """
     suffix_of(out, ".npz")
     if out.exists():
@@ -38,8 +39,11 @@ def extract_features(dataset: Dataset, out: Path, backbone: str = "efficientnet_
     network = load_backbone(backbone, size)
     images = (dataset.train_images, dataset.test_images)
     n = sum(map(len, images))
-    with torch.no_grad():
-        dim = network(dataset.train_images[:1]).shape[1]
+    try:
+        with torch.no_grad():
+            dim = network(dataset.train_images[:1]).shape[1]
+    except Exception as error:  # some networks take images of one size only, each with words of its own
+        raise InputError(f"{backbone} takes no images of {size} pixels ({first_line(error)})") from error
     identity = f"{backbone} {size} {dim} {content_digest(*images)[:12]}"
     unfinished, note = out.with_name(f".{out.name}.unfinished.npy"), out.with_name(f".{out.name}.unfinished.json")
     try:

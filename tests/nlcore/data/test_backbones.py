@@ -1,10 +1,13 @@
 """The backbone against the package that it was rebuilt from, and against torchvision."""
 
+import copy
+
 import pytest
 import torch
 
-from nlcore import InputError
+from nlcore import InputError, load_dataset
 from nlcore.data.backbones import lite0, lite0_weights, load_backbone, resized
+from nlcore.data.features import extract_features
 
 
 @pytest.mark.parametrize("size", [112, 224, 75])
@@ -40,6 +43,7 @@ def test_grey_images_become_colour_ones_and_stay_in_range():
     [
         ("resnet18", 112, "unknown backbone 'resnet18'; choose efficientnet_lite0 or torchvision:NAME"),
         ("torchvision:no_such_network", 112, "torchvision's no_such_network cannot be loaded"),
+        ("torchvision:fcn_resnet50", 112, "it is no classifier of images"),
         ("efficientnet_lite0", 3, "size must be at least 16"),
     ],
 )
@@ -48,10 +52,57 @@ def test_what_is_no_backbone_is_refused_in_one_line(name, size, words):
         load_backbone(name, size)
 
 
-def test_a_network_of_torchvision_loses_its_classifier(monkeypatch):
+@pytest.fixture
+def without_download(monkeypatch):
+    """Torchvision's networks with random weights in place of those that it would download: `made[0]` is the last."""
     from torchvision import models
 
-    made = models.get_model
-    monkeypatch.setattr(models, "get_model", lambda name, weights: made(name))  # nothing is downloaded
+    get_model, made = models.get_model, []
+
+    def random_weights(name, weights):
+        assert weights == "DEFAULT"
+        torch.manual_seed(0)
+        made.insert(0, get_model(name))
+        return copy.deepcopy(made[0])
+
+    monkeypatch.setattr(models, "get_model", random_weights)
+    with torch.random.fork_rng(devices=[]):
+        yield made
+
+
+def prepared(images: torch.Tensor, size: int) -> torch.Tensor:
+    """What torchvision's own preprocessing makes of images, without its crop."""
+    from torchvision.transforms import InterpolationMode, functional
+
+    colour = images.expand(-1, 3, -1, -1)
+    floats = functional.resize(colour, [size, size], InterpolationMode.BICUBIC, antialias=True).float() / 255
+    return functional.normalize(floats, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_features_of_torchvision_are_its_pooled_ones_of_images_prepared_as_it_does(without_download, channels, rng):
+    images = torch.randint(0, 256, (4, channels, 20, 28), dtype=torch.uint8, generator=rng)
     with torch.no_grad():
-        assert load_backbone("torchvision:resnet18", 32)(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)).shape == (2, 512)
+        features = load_backbone("torchvision:resnet18", 40)(images)
+        reference = without_download[0].eval()
+        pooled = torch.nn.Sequential(*list(reference.children())[:-1])(prepared(images, 40)).flatten(1)
+    assert features.shape == (4, 512)
+    # A grey value of 255 more or less: the two round a bicubic value in their own order.
+    assert (features - pooled).abs().max() < 0.02 * pooled.abs().max()
+
+
+@pytest.mark.parametrize(("name", "dim"), [("mobilenet_v3_small", 576), ("convnext_tiny", 768)])
+def test_the_classifier_of_another_family_is_left_out_too(without_download, name, dim, rng):
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=rng)
+    with torch.no_grad():
+        features = load_backbone(f"torchvision:{name}", 32)(images)
+        reference = without_download[0].eval()
+        pooled = reference.avgpool(reference.features(prepared(images, 32))).flatten(1)
+    assert features.shape == (2, dim)
+    assert (features - pooled).abs().max() < 0.05 * pooled.abs().max()
+
+
+def test_a_network_that_takes_one_size_only_says_so(without_download, tmp_path):
+    with pytest.raises(InputError, match=r"torchvision:vit_b_32 takes no images of 112 pixels \(.*224"):
+        extract_features(load_dataset("digits"), tmp_path / "a.npz", "torchvision:vit_b_32")
+    assert list(tmp_path.iterdir()) == []

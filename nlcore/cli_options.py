@@ -46,7 +46,10 @@ Rate = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Subset = Annotated[int | None, typer.Option("--subset", help="Use so many training samples only.")]
 NoiseOptions = Annotated[
-    list[str] | None, typer.Option("--noise-option", metavar="KEY=VALUE", help="E.g. include_true=false. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--noise-option", metavar="KEY=VALUE", help="E.g. include_true=false; soft=true for annotators. Repeatable."
+    ),
 ]
 TimeBudget = Annotated[
     float | None, typer.Option("--time-budget", metavar="SECONDS", help="Stop after the last epoch that fits.")

@@ -20,15 +20,15 @@ from nlcore.basics.ranges import SHARE, Range, within
 from nlcore.selection.division import Division, Snapshot, cap_every_class, with_every_class
 from nlcore.selection.hallucination import (
     Anchors,
-    Hallucinator,
     describe_anchors,
     draw_pairs,
     hallucinate,
     interpolate,
+    new_memory,
     train_hallucinator,
 )
 from nlcore.selection.mixture import low_component
-from nlcore.selection.streams import min_max, prototype_loss
+from nlcore.selection.streams import agreement, min_max, prototype_loss
 from nlcore.selection.voting import (
     ballots_from_anchors,
     ballots_from_hard,
@@ -57,7 +57,9 @@ class AnchorConfig:
     easy_loss : what makes a sample easy, each split by a mixture. `ce`, the loss of the given label; `prototype`,
         cross-entropy of 10 cos to the class means of centred features; `both`, the mean of the two probabilities.
     prototype_rounds : times that class means and easiness are computed from each other; the means of the first round
-        take every sample for as good as the other.
+        take every sample for as good as the other, unless the loss has a say.
+    trust_from : in an epoch in which the network predicts less than this share of the given labels there is one round,
+        of means that are not weighted: where most labels are wrong, most of what looks right is wrong as well.
     per_class_mixture : one mixture a given class instead of one for all.
     tau : easy from this probability of the low-loss component.
     balance : keep at most the mean class's number of easy samples in each class, the easiest first.
@@ -87,6 +89,7 @@ class AnchorConfig:
 
     easy_loss: str = "both"
     prototype_rounds: int = within(4, Range(1))
+    trust_from: float = within(1 / 3, SHARE)
     per_class_mixture: bool = False
     tau: float = within(0.5, SHARE)
     balance: bool = True
@@ -105,7 +108,7 @@ class AnchorConfig:
     threshold: str = "none"
     vote: str = "joint"
     vote_temperature: float = within(0.1, Range(above=0))
-    accept: float = within(0.7, SHARE)
+    accept: float = within(0.9, SHARE)
     correct: bool = True
     as_sure_as_easy: bool = True
     weight_by_easiness: bool = True
@@ -124,6 +127,7 @@ PRESETS = {
     "paper": AnchorConfig(
         easy_loss="ce",
         prototype_rounds=1,
+        trust_from=0.0,
         lambda_p=0.75,
         centred=False,
         similarity_weight=1.0,
@@ -134,6 +138,7 @@ PRESETS = {
         voters=10,
         threshold="own_class",
         vote="majority",
+        accept=0.7,
         as_sure_as_easy=False,
         keep_share=0.0,
     ),
@@ -187,15 +192,15 @@ def select_easy(
     def easiness_by(losses: torch.Tensor) -> torch.Tensor:
         return low_component(min_max(losses.double()), *groups).float()
 
-    by_loss = by_prototype = None
-    if config.easy_loss != "prototype":
-        by_loss = easiness_by(snapshot.losses)
+    easiness = by_loss = easiness_by(snapshot.losses)
     if config.easy_loss != "ce":
-        for _ in range(config.prototype_rounds):
-            losses = prototype_loss(snapshot.features, given_labels, num_classes, by_prototype)
-            by_prototype = easiness_by(losses)
-    known = [p for p in (by_loss, by_prototype) if p is not None]
-    easiness = torch.stack(known).mean(0)
+        trusted = agreement(snapshot.logits, given_labels) >= config.trust_from
+        weight = by_loss if trusted and config.easy_loss == "both" else None
+        for _ in range(config.prototype_rounds if trusted else 1):
+            losses = prototype_loss(snapshot.features, given_labels, num_classes, weight)
+            easiness = weight = easiness_by(losses)
+            if config.easy_loss == "both":
+                easiness, weight = (by_loss + easiness) / 2, by_loss * easiness
     easy = easiness > config.tau
     if config.balance:
         easy = cap_every_class(easy, easiness, given_labels, num_classes)
@@ -249,13 +254,6 @@ def make_anchors(
         quality["valid"] = float(valid.float().mean())
         anchors = Anchors(anchors.features[valid], anchors.labels[valid], anchors.parents[valid])
     return anchors, quality
-
-
-def new_memory(dim: int, non_negative: bool, device: torch.device) -> dict:
-    """A fresh hallucinator of features (., dim), its optimiser, and the number of divisions that it has served."""
-    hallucinator = Hallucinator(dim, non_negative).to(device)
-    optimiser = torch.optim.Adam(hallucinator.parameters(), lr=1e-3, fused=True)
-    return {"hallucinator": hallucinator, "optimiser": optimiser, "rounds": 0, "non_negative": non_negative}
 
 
 def restore_memory(stored: dict, device: torch.device) -> dict:

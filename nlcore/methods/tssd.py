@@ -27,6 +27,7 @@ from nlcore.selection.purification import (
 )
 from nlcore.selection.streams import (
     COMBINATIONS,
+    agreement,
     certain_sets,
     class_margin,
     class_means,
@@ -67,6 +68,8 @@ class TSSDConfig:
     meta_scalars : describe samples by loss, probabilities and cosines too, not by feature products alone.
     meta_passes : passes over its examples, from scratch every epoch.
     mine_above : score above which an uncertain sample is mined.
+    trust_from : in an epoch in which the network predicts less than this share of the given labels, class means are not
+        weighted and nothing is mined: where most labels are wrong, most of what looks right is wrong as well.
     golden : size of the golden set, taken out of the training data; needs meta = `golden`.
     keep_share : share of each given class that stays labelled whatever the streams say (0 = off).
     """
@@ -83,6 +86,7 @@ class TSSDConfig:
     meta_scalars: bool = False
     meta_passes: int = within(5, Range(1))
     mine_above: float = within(0.5, SHARE)
+    trust_from: float = within(1 / 3, SHARE)
     golden: int = within(0, Range(0))
     keep_share: float = within(0.1, SHARE)
 
@@ -103,6 +107,7 @@ PRESETS = {
         meta="certain",
         negatives="uniform",
         meta_scalars=True,
+        trust_from=0.0,
         keep_share=0.0,
     ),
 }
@@ -142,8 +147,9 @@ def psd(snapshot: Snapshot, given_labels: torch.Tensor, config: TSSDConfig):
     num_classes = snapshot.logits.shape[1]
     p_loss = loss_stream(snapshot.losses, given_labels, num_classes, config.per_class_from)
     if config.feature_score == "margin":
-        weight = p_loss
-        for _ in range(config.margin_rounds):
+        trusted = agreement(snapshot.logits, given_labels) >= config.trust_from
+        weight = p_loss if trusted else torch.ones_like(p_loss)
+        for _ in range(config.margin_rounds if trusted else 1):
             similarity = class_margin(snapshot.features, given_labels, num_classes, weight)
             p_feature = feature_stream(similarity, given_labels, num_classes, config.feature_per_class)
             weight = p_loss * p_feature
@@ -170,11 +176,11 @@ def msp(
 ) -> tuple[torch.Tensor, float]:
     """Meta Sample Purification: the score of every sample, (N,) float32, and the held-out AUC.
 
-    All NaN, which mines nothing, when it is off or one side has too few examples: 100, or 1 % of a smaller set's size
-    but at least 10.
+    All NaN, which mines nothing, when it is off, when the network contradicts too many labels (`trust_from`), or when
+    one side has too few examples: 100, or 1 % of a smaller set's size but at least 10.
     """
     nothing = torch.full_like(snapshot.losses, torch.nan)
-    if config.meta == "off":
+    if config.meta == "off" or agreement(snapshot.logits, given_labels) < config.trust_from:
         return nothing, float("nan")
     num_classes = snapshot.logits.shape[1]
     means = class_means(F.normalize(snapshot.features, dim=1), given_labels, num_classes, positive.float())

@@ -46,7 +46,8 @@ def _row(values: dict[str, Any]) -> dict[str, Any]:
     row |= {name: config[name] for name in ("epochs", "holdout")}
     row |= {name: values[name] for name in ("images", *STATISTICS, "wall_seconds", "peak_memory_mb")}
     row |= {"device": environment["device"], "code": environment["code"]}
-    return row | {name: values["history"][-1].get(name) for name in ("auroc", "average_precision")}
+    last = (values.get("history") or [{}])[-1]
+    return row | {name: last.get(name) for name in ("auroc", "average_precision")}
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:

@@ -45,6 +45,13 @@ class Hallucinator(nn.Module):
         return self.layers(torch.cat([first, second], 1))
 
 
+def new_memory(dim: int, non_negative: bool, device: torch.device) -> dict:
+    """A fresh hallucinator of features (., dim), its optimiser, and the number of divisions that it has served."""
+    hallucinator = Hallucinator(dim, non_negative).to(device)
+    optimiser = torch.optim.Adam(hallucinator.parameters(), lr=1e-3, fused=True)
+    return {"hallucinator": hallucinator, "optimiser": optimiser, "rounds": 0, "non_negative": non_negative}
+
+
 def draw_pairs(labels: torch.Tensor, per_class: int, generator: torch.Generator) -> torch.Tensor:
     """Pairs of easy samples from different classes, `per_class` for each class that occurs: (M, 2) int64.
 

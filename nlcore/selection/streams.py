@@ -18,6 +18,11 @@ def min_max(values: torch.Tensor) -> torch.Tensor:
     return (values - values.min()) / spread.clamp(min=1e-12)
 
 
+def agreement(logits: torch.Tensor, given_labels: torch.Tensor) -> float:
+    """Share of the given labels (N,) that a network's logits (N, K) predict."""
+    return float((logits.argmax(1) == given_labels).float().mean())
+
+
 def loss_stream(
     losses: torch.Tensor, given_labels: torch.Tensor, num_classes: int, per_class_from: int | None
 ) -> torch.Tensor:

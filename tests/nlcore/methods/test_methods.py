@@ -276,7 +276,7 @@ def test_corrected_samples_carry_the_verdict_and_its_share(made):
 
 
 def test_the_verdicts_of_learned_anchors_become_right_over_the_epochs(made):
-    """A small set trains the hallucinator for a few steps an epoch only. The votes alone, without the network's word."""
+    """A small set trains the hallucinator for a few steps an epoch only. The network has no say in these verdicts."""
     alone = {"vote": "soft", "hallucinate_every": 1, "as_sure_as_easy": False, "balance": False}
     memory, config = {}, replace(anchor.PRESETS["tuned"], **alone)
     precision = []

@@ -108,8 +108,8 @@ def test_the_same_cell_twice_is_refused_by_name(store):
 def test_a_result_of_a_method_that_is_not_here_goes_by_its_name(store):
     store(90.0)
     path = next(store.folder.glob("*.json"))
-    path.write_text(path.read_text().replace('"method": "tssd"', '"method": "elr"'))
-    assert comparison(store.folder)["method"].tolist() == ["elr"]
+    path.write_text(path.read_text().replace('"method": "tssd"', '"method": "sop"'))
+    assert comparison(store.folder)["method"].tolist() == ["sop"]
 
 
 ROW = "cifar10,symmetric,0.5,Made,1,best,90.0,0.5,here"

@@ -89,7 +89,7 @@ class AnchorConfig:
 
     easy_loss: str = "both"
     prototype_rounds: int = within(4, Range(1))
-    trust_from: float = within(1 / 3, SHARE)
+    trust_from: float = within(0.3, SHARE)
     per_class_mixture: bool = False
     tau: float = within(0.5, SHARE)
     balance: bool = True
@@ -132,6 +132,7 @@ PRESETS = {
         centred=False,
         similarity_weight=1.0,
         norm_penalty=0.0,
+        hallucinate_every=1,
         max_anchors_per_class=10**9,
         validity=True,
         direction="anchor_to_hard",

@@ -86,7 +86,7 @@ class TSSDConfig:
     meta_scalars: bool = False
     meta_passes: int = within(5, Range(1))
     mine_above: float = within(0.5, SHARE)
-    trust_from: float = within(1 / 3, SHARE)
+    trust_from: float = within(0.3, SHARE)
     golden: int = within(0, Range(0))
     keep_share: float = within(0.1, SHARE)
 

@@ -7,7 +7,7 @@ import torch
 from nlcore.basics.errors import InputError
 from nlcore.methods import METHODS, anchor, brings, dividemix, tssd
 from nlcore.selection.mixture import low_component
-from nlcore.selection.streams import prototype_loss
+from nlcore.selection.streams import class_margin, feature_stream, prototype_loss
 
 DIVIDING = [(name, preset) for name in METHODS if brings(name, "divide") for preset in ("tuned", "paper")]
 # The others judge, and use every label.
@@ -220,17 +220,41 @@ def test_trust_weights_the_class_means_of_the_prototype_loss(rng):
         assert loss == pytest.approx(-np.log(np.exp(scores)[given[i]] / np.exp(scores).sum()), abs=1e-4)
 
 
+def by_hand(losses: torch.Tensor) -> torch.Tensor:
+    """Probability of the low-loss component of losses that are scaled to [0, 1]."""
+    losses = losses.double()
+    return low_component((losses - losses.min()) / (losses.max() - losses.min())).float()
+
+
 def test_easiness_is_the_mean_of_what_loss_and_prototypes_say(blurred):
+    """Each of four rounds weights the class means by what the loss and the round before say."""
     s, given, config = blurred.snapshot, blurred.given, anchor.PRESETS["tuned"]
-    said = {
-        name: anchor.select_easy(s, given, replace(config, easy_loss=name))[0] for name in ("ce", "prototype", "both")
-    }
-    torch.testing.assert_close(said["both"], (said["ce"] + said["prototype"]) / 2)
-    trust = None
-    for _ in range(config.prototype_rounds):
-        losses = prototype_loss(s.features, given, 4, trust).double()
-        trust = low_component((losses - losses.min()) / (losses.max() - losses.min())).float()
-    torch.testing.assert_close(said["prototype"], trust)
+    by_loss = trust = by_hand(s.losses)
+    for _ in range(4):
+        by_prototype = by_hand(prototype_loss(s.features, given, 4, trust))
+        trust = by_loss * by_prototype
+    torch.testing.assert_close(anchor.select_easy(s, given, config)[0], (by_loss + by_prototype) / 2)
+    alone = replace(config, easy_loss="prototype", prototype_rounds=2)
+    first = by_hand(prototype_loss(s.features, given, 4))
+    second = by_hand(prototype_loss(s.features, given, 4, first))
+    torch.testing.assert_close(anchor.select_easy(s, given, alone)[0], second)
+    torch.testing.assert_close(anchor.select_easy(s, given, replace(config, easy_loss="ce"))[0], by_loss)
+
+
+def test_where_the_network_contradicts_most_labels_no_mean_is_weighted_and_nothing_is_mined(blurred):
+    s, given = blurred.snapshot, blurred.given
+    contradicted = s.logits.argmax(1) != given
+    assert 0.3 < float(contradicted.float().mean()) < 0.6
+    by_loss, doubt = by_hand(s.losses), {"trust_from": 0.9}
+    once = by_hand(prototype_loss(s.features, given, 4))
+    easiness, _ = anchor.select_easy(s, given, replace(anchor.PRESETS["tuned"], **doubt))
+    torch.testing.assert_close(easiness, (by_loss + once) / 2)
+    division, report = divide(blurred, "tssd", **doubt)
+    margin = class_margin(s.features, given, 4, torch.ones(len(given)))
+    torch.testing.assert_close(report["p_feature"], feature_stream(margin, given, 4, per_class=False))
+    assert report["scores"].isnan().all() and not (division.membership == tssd.SETS.index("mined")).any()
+    trusting, _ = divide(blurred, "tssd")
+    assert (trusting.membership == tssd.SETS.index("mined")).any()
 
 
 @pytest.mark.parametrize(
@@ -277,7 +301,7 @@ def test_corrected_samples_carry_the_verdict_and_its_share(made):
 
 def test_the_verdicts_of_learned_anchors_become_right_over_the_epochs(made):
     """A small set trains the hallucinator for a few steps an epoch only. The network has no say in these verdicts."""
-    alone = {"vote": "soft", "hallucinate_every": 1, "as_sure_as_easy": False, "balance": False}
+    alone = {"vote": "soft", "accept": 0.7, "hallucinate_every": 1, "as_sure_as_easy": False, "balance": False}
     memory, config = {}, replace(anchor.PRESETS["tuned"], **alone)
     precision = []
     for _ in range(30):

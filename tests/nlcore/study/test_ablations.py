@@ -47,7 +47,7 @@ def test_the_grid_holds_every_variant():
     for method in ("tssd", "anchor"):
         for noise in ("idn_xia", "symmetric"):
             for seed in range(3):
-                config = TrainConfig(noise=noise, method=method, seed=seed, network="digits_cnn", device="cpu")
+                config = TrainConfig(dataset="glyphs", noise=noise, method=method, seed=seed, device="cpu")
                 wanted |= {cell_name(variant): variant for variant in variants(config).values()}
     assert read_grid(GRID) == wanted
 

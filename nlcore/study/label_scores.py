@@ -20,6 +20,7 @@ from nlcore.training.observe import observe
 
 FOLDS = 4
 NEIGHBOURS = 20
+UPDATES = 200  # of a classifier at least: small data need more epochs
 
 
 def label_scores(dataset: Dataset, noisy: NoisyLabels, seed: int) -> dict[str, torch.Tensor]:
@@ -79,7 +80,8 @@ def _trained_on(dataset: Dataset, given: torch.Tensor, rows: torch.Tensor, seen:
     config = TrainConfig(dataset=dataset.name, noise="given", method="ce", seed=seed)
     network = "linear" if dataset.holds_vectors else None
     usual = config.resolved(dataset)
-    config = TrainConfig(**vars(config) | {"epochs": max(1, usual.epochs // 3), "network": network})
+    epochs = max(1, usual.epochs // 3, -(-UPDATES * usual.batch_size // len(rows)))
+    config = TrainConfig(**vars(config) | {"epochs": epochs, "network": network})
     part = dataset.rows(rows)
     labels = NoisyLabels(given[rows], None, None, None, "given")
     with cpu_threads(usual.threads):

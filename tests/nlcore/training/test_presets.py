@@ -166,7 +166,7 @@ def test_every_row_has_a_source_and_sets_fields_of_the_configuration():
 
 def test_the_conditions_of_every_row_and_recipe_are_names_that_exist():
     for row in TABLE:
-        names = {"dataset": DATASETS, "noise": NOISES, "budget": BUDGETS, "preset": PRESETS}
+        names = {"dataset": DATASETS, "network": NETWORKS, "noise": NOISES, "budget": BUDGETS, "preset": PRESETS}
         assert [name for name, known in names.items() if getattr(row, name) not in (None, *known)] == [], row
     assert set(RECIPES) <= {*DATASETS, "vectors"}
 
@@ -175,11 +175,19 @@ def test_tiny_imagenet_has_the_familys_learning_rate():
     assert resolved(dataset="tiny_imagenet").learning_rate == 0.01
 
 
+def test_a_linear_network_on_vectors_learns_in_smaller_steps():
+    rates = [resolved(dataset="cifar10_features", network=network).learning_rate for network in (None, "linear")]
+    assert rates == [0.05, 0.01]
+
+
 def test_every_row_applies_to_some_run():
     noises = {"symmetric": (0.2, 0.5, 0.9), "asymmetric": (0.4,), "given": (None,)}
     runs = [
-        TrainConfig(dataset=dataset, method=method, preset=preset, budget=budget, noise=noise, rate=rate)
+        TrainConfig(
+            dataset=dataset, method=method, preset=preset, budget=budget, noise=noise, rate=rate, network=network
+        )
         for dataset in (*RECIPES, "tiny_imagenet")
+        for network in (None, "linear")
         for method in METHODS
         for preset in TRAINING_PRESETS
         for budget in (None, *BUDGETS)

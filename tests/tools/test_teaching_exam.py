@@ -99,6 +99,7 @@ COMPUTED: dict[str, Callable[[], list[float]]] = {
     "mixmatch-ramp": lambda: [rampup(4, PAPER_SSL)],
     "benchmark-interval": interval,
     "cifar-holdout": agreement,
+    "arena-ranks": lambda: [(3 + 1) / 2, (1.5 + 2) / 2, (1.5 + 3) / 2, (80 + 70) / 2],
     "ablations-error": lambda: [math.sqrt(2 * 0.3**2 / 3)],
     "own-list": lambda: [0.15 * 2000, 240 / 300, 300 * 0.15],
 }

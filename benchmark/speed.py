@@ -1,6 +1,7 @@
 """Print how fast the engine is, as ratios measured in one run, and what is asked of it on two CPU cores.
 
     python -m benchmark.speed              # about two minutes
+    python -m benchmark.speed --vectors    # a whole run of every method on vectors instead, about two minutes
     python -m benchmark.speed --gpu        # throughput of PreAct ResNet-18 on the first GPU instead
 
 Images are random: speed does not depend on what they show. Every time is the median of several.
@@ -19,7 +20,9 @@ from PIL import Image
 from torchvision import transforms
 
 from benchmark.scaling import made_snapshot, measured
-from nlcore.methods import anchor, tssd
+from nlcore import TrainConfig, train
+from nlcore.data.datasets import Dataset
+from nlcore.methods import METHODS, anchor, tssd
 from nlcore.selection.voting import ballots_from_anchors, ballots_from_hard, soft_votes
 from nlcore.training.mixmatch import SSLConfig, mixmatch_step
 from nlcore.training.networks import average_weights, build_network, frozen_copy
@@ -138,6 +141,27 @@ def cpu() -> None:
     row(f"MixMatch step, PreAct ResNet-18, two views: {ours:.2f} s, plain {plain:.2f} s", plain / ours, "x", low=2.3)
 
 
+def made_vectors(n: int, dim: int, classes: int = 10) -> Dataset:
+    """Random vectors around class means, half precision as features are stored."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(n) % classes
+    vectors = torch.randn(n, dim, generator=generator) + torch.randn(classes, dim, generator=generator)[labels] / 8
+    names = tuple(map(str, range(classes)))
+    return Dataset("made", vectors.half(), labels, vectors[:1000].half(), labels[:1000], names)
+
+
+def vectors(n: int = 20_000, dim: int = 1_280) -> None:
+    """The table for vectors: 12 epochs of `mlp` in one thread, for each method with one network."""
+    data = made_vectors(n, dim)
+    noise = {"noise": "symmetric", "rate": 0.5, "threads": 1, "device": "cpu"}
+    for name in METHODS:
+        config = TrainConfig(method=name, **noise).resolved(data)
+        if config.networks == 1:
+            started = time.perf_counter()
+            train(config, data)
+            row(f"{name}, {n:,} x {dim:,}", time.perf_counter() - started, "s", high=20)
+
+
 def gpu() -> None:
     """Throughput of PreAct ResNet-18 on a GPU, in images a second."""
     if not torch.cuda.is_available():
@@ -165,9 +189,12 @@ def gpu() -> None:
     row("MixMatch step, 64 + 64, two views", 1000 * seconds(step(images, True), 20), "ms")
 
 
-def main(on_gpu: Annotated[bool, typer.Option("--gpu", help="Measure the GPU.")] = False) -> None:
+def main(
+    on_gpu: Annotated[bool, typer.Option("--gpu", help="Measure the GPU.")] = False,
+    on_vectors: Annotated[bool, typer.Option("--vectors", help="Measure whole runs on vectors.")] = False,
+) -> None:
     """Print measured speed beside what is asked."""
-    gpu() if on_gpu else cpu()
+    gpu() if on_gpu else vectors() if on_vectors else cpu()
 
 
 if __name__ == "__main__":

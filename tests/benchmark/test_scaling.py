@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from benchmark.scaling import made_snapshot, measure, measured
-from benchmark.speed import row, seconds, step
+from benchmark.speed import row, seconds, step, vectors
+from nlcore.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,3 +68,10 @@ def test_both_ways_to_take_a_step_move_the_network(fast, monkeypatch):
 
 def test_the_gpu_script_is_bash():
     assert subprocess.run(["bash", "-n", ROOT / "benchmark" / "gpu.sh"]).returncode == 0
+
+
+def test_every_method_with_one_network_has_a_row_of_its_own(capsys):
+    vectors(n=200, dim=16)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(",")[0] for line in lines] == [name for name in METHODS if name != "coteaching"]
+    assert all("at most 20" in line and line.rstrip().endswith("yes") for line in lines)

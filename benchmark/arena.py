@@ -1,8 +1,10 @@
 """Simple label scores in every cell of the arena, beside which the methods' `clean_prob` has to stand.
 
     python -m benchmark.arena [--out results/arena_scores] [--seeds 0,1,2,3,4]
+    python -m benchmark.arena --shorten results/arena results/ablations/glyphs
 
-A cell is a dataset, size, noise and seed of `benchmark/arena.yml`, whatever the method; what is stored is kept.
+A cell is a dataset, size, noise and seed of `benchmark/arena.yml`, whatever the method; what is stored is kept. The
+second form shortens results before they go into the repository.
 """
 
 import argparse
@@ -45,11 +47,26 @@ def measured(config: TrainConfig) -> dict:
     return values | {"scores": orders, "environment": environment(torch.device("cpu"))}
 
 
+def shorten(path: Path) -> None:
+    """Leave of a result's history the last epoch and the accuracies of the others: most of a long file."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    *earlier, last = values["history"]
+    kept = ("epoch", "test_accuracy", "holdout_accuracy")
+    values["history"] = [*({name: row[name] for name in kept if name in row} for row in earlier), last]
+    save_file(path, json.dumps(values, separators=(",", ":")) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("results/arena_scores"))
     parser.add_argument("--seeds", default="0,1,2,3,4")
+    parser.add_argument("--shorten", type=Path, nargs="+", default=[], help="folders of results")
     asked = parser.parse_args()
+    if asked.shorten:
+        for folder in asked.shorten:
+            for path in sorted(folder.glob("*.json")):
+                shorten(path)
+        return
     seeds = {int(seed) for seed in asked.seeds.split(",")}
     cells = {name: config for name, config in score_cells().items() if config.seed in seeds}
     with steps(len(cells), "label scores", "cells") as advance:

@@ -25,7 +25,7 @@ from nlcore.basics.ranges import Range, within
 from nlcore.selection.streams import loss_stream
 
 TITLE = "Co-teaching"
-SOURCE = "Co-teaching (NeurIPS 2018), section 4 and public code"
+SOURCE = "Co-teaching (NeurIPS 2018), public code"
 
 
 @dataclass(frozen=True)

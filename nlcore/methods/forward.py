@@ -23,7 +23,7 @@ from nlcore.selection.voting import estimate_transition
 
 TITLE = "Forward"
 ESTIMATES = ("confusion", "anchor_points")
-SOURCE = "Forward correction (CVPR 2017), section 5 and public code"
+SOURCE = "Forward correction (CVPR 2017), public code"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from nlcore.basics.ranges import SHARE, Range, within
 from nlcore.selection.division import keep_every_class
 
 TITLE = "GCE"
-SOURCE = "GCE (NeurIPS 2018), section 4.1"
+SOURCE = "GCE (NeurIPS 2018)"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from nlcore.basics.ranges import Range, within
 
 TITLE = "MixUp"
-SOURCE = "mixup (ICLR 2018), section 3.4: corrupted labels"
+SOURCE = "mixup (ICLR 2018), its runs on corrupted labels"
 
 
 @dataclass(frozen=True)

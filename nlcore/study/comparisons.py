@@ -28,7 +28,14 @@ from nlcore.selection.streams import (
     min_max,
     row_sums,
 )
-from nlcore.selection.voting import ballots_from_hard, centred_unit, estimate_transition, soft_votes, with_transition
+from nlcore.selection.voting import (
+    ballots_from_hard,
+    centred_unit,
+    estimate_transition,
+    geometric_mean,
+    soft_votes,
+    with_transition,
+)
 from nlcore.training import kept
 from nlcore.training.config import TrainConfig
 from nlcore.training.engine import Epoch
@@ -36,7 +43,14 @@ from nlcore.training.observe import observe
 from nlcore.training.result import is_current, stored_result
 from nlcore.training.run import prepare
 
-HALLUCINATOR_LOSS = ("centred", "similarity_weight", "norm_penalty", "lambda_p")  # in these the presets differ
+HALLUCINATOR_LOSS = ("centred", "similarity_weight", "norm_penalty")  # in these the presets differ
+BY_PROTOTYPES = replace(anchor.PRESETS["tuned"], easy_loss="prototype", prototype_rounds=1)
+# Reports that were stored while the `tuned` presets were others call some rows by what was the default then.
+RENAMED = {
+    "Anchor tuned: easy (prototype)": "Anchor: easy (prototype)",
+    "meta classifier, synthetic negatives (tuned)": "meta classifier, random negatives",
+    "meta classifier, synthetic, with scalars": "meta classifier, random negatives, with scalars",
+}
 
 
 def roc_auc(scores: torch.Tensor, right: torch.Tensor) -> float:
@@ -60,22 +74,24 @@ def selection_table(
 ) -> pd.DataFrame:
     """Ways of calling a label clean: size, precision, recall, F1 of the selected set, and AUC of the score.
 
-    given, true (N,) int64. The probabilities are cut at 0.5; "TSSD" rows are the labelled set of the whole method.
+    given, true (N,) int64. The probabilities are cut at 0.5; "TSSD" rows are the labelled set of the whole method,
+    "Anchor" rows its easy set. One mixture for all classes, where a row does not say otherwise; row sums, whose scale
+    is that of their class, have one a class.
     """
     num_classes, right = snapshot.logits.shape[1], given == true
     p_loss = loss_stream(snapshot.losses, given, num_classes, None)
     p_class = loss_stream(snapshot.losses, given, num_classes, 100)
     similarity = row_sums(snapshot.features, given, num_classes)
-    margin = class_margin(snapshot.features, given, num_classes, p_class)
-    p_rows, p_margin = (feature_stream(s, given, num_classes) for s in (similarity, margin))
-    easiness, easy = anchor.select_easy(snapshot, given, anchor.PRESETS["tuned"])
+    margin = class_margin(snapshot.features, given, num_classes, p_loss)
+    p_margin = feature_stream(margin, given, num_classes, per_class=False)
     scores = {
         "loss only (DivideMix)": p_loss,
         "loss only, mixture per class": p_class,
-        "feature only: row sum": p_rows,
+        "feature only: row sum": feature_stream(similarity, given, num_classes),
         "feature only: margin": p_margin,
-        "mean of both": (p_class + p_margin) / 2,
-        "product of both": p_class * p_margin,
+        "feature only: margin, mixture per class": feature_stream(margin, given, num_classes),
+        "mean of both": (p_loss + p_margin) / 2,
+        "product of both": p_loss * p_margin,
         "joint mixture": joint_probability(torch.stack([min_max(snapshot.losses), 1 - min_max(margin)], 1)),
     }
     rows = {name: _quality(p > 0.5, right) | {"AUC": roc_auc(p, right)} for name, p in scores.items()}
@@ -85,9 +101,13 @@ def selection_table(
             rows[f"TSSD {preset}: {name}"] = _quality(division.labelled, right) | {
                 "AUC": roc_auc(division.clean_prob, right)
             }
-    rows["Anchor tuned: easy (prototype)"] = _quality(easy, right) | {"AUC": roc_auc(easiness, right)}
-    easiness, easy = anchor.select_easy(snapshot, given, anchor.PRESETS["paper"])
-    rows["Anchor paper: easy (loss)"] = _quality(easy, right) | {"AUC": roc_auc(easiness, right)}
+    for name, config in (
+        ("Anchor tuned: easy (loss and prototype)", anchor.PRESETS["tuned"]),
+        ("Anchor: easy (prototype)", BY_PROTOTYPES),
+        ("Anchor paper: easy (loss)", anchor.PRESETS["paper"]),
+    ):
+        easiness, easy = anchor.select_easy(snapshot, given, config)
+        rows[name] = _quality(easy, right) | {"AUC": roc_auc(easiness, right)}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -97,7 +117,8 @@ def mining_table(
     """Ways of mining clean labels among TSSD's uncertain samples: AUC there, and precision at the same number mined.
 
     The number is what the tuned meta classifier mines; every score takes its highest so many. `random` is the base
-    rate.
+    rate. Negatives are certain positives under another label: a likely one, by the estimated transition, or a random
+    one.
     """
     config = tssd.PRESETS["tuned"]
     right = given == true
@@ -109,9 +130,10 @@ def mining_table(
         return tssd.msp(snapshot, given, positive, negative, replace(config, **changes), None, generator)[0]
 
     scores = {
-        "meta classifier, synthetic negatives (tuned)": msp(),
+        "meta classifier, likely negatives (tuned)": msp(),
+        "meta classifier, random negatives": msp(negatives="uniform"),
         "meta classifier, certain negatives (paper)": msp(meta="certain", meta_scalars=True),
-        "meta classifier, synthetic, with scalars": msp(meta_scalars=True),
+        "meta classifier, likely negatives, with scalars": msp(meta_scalars=True),
         "loss stream": p_loss,
         "feature stream": p_feature,
         "mean of both": (p_loss + p_feature) / 2,
@@ -119,7 +141,7 @@ def mining_table(
         "random": torch.rand(len(given), generator=generator, device=given.device),
     }
     members = uncertain.nonzero().flatten()
-    mined = int((scores["meta classifier, synthetic negatives (tuned)"][members] > config.mine_above).sum())
+    mined = int((scores["meta classifier, likely negatives (tuned)"][members] > config.mine_above).sum())
     rows = {}
     for name, score in scores.items():
         score = score[members].nan_to_num(-1.0)
@@ -140,7 +162,8 @@ def correctors(
     """Label and confidence of every way to label the hard samples: name -> two (H,).
 
     easy (E,) and hard (H,) are rows; `banks` are anchor sets by name; `config` an `AnchorConfig` for K and temperature.
-    Names ending in "x T" multiply by the estimated transition to the given label.
+    Names ending in "x T" multiply by the estimated transition to the given label; "x T, joint" is the geometric mean of
+    that and the network's own probabilities.
     """
     num_classes = snapshot.logits.shape[1]
     transition = estimate_transition(snapshot.logits, given)
@@ -165,7 +188,9 @@ def correctors(
     for name, opinion in opinions.items():
         found[name] = opinion.max(1)[::-1]
         if not name.startswith("argmax"):
-            found[f"{name} x T"] = with_transition(opinion, transition, given[hard]).max(1)[::-1]
+            posterior = with_transition(opinion, transition, given[hard])
+            found[f"{name} x T"] = posterior.max(1)[::-1]
+            found[f"{name} x T, joint"] = geometric_mean(posterior, snapshot.probs[hard]).max(1)[::-1]
     return found
 
 
@@ -261,5 +286,5 @@ def kept_division_report(config: TrainConfig, folder: str | Path) -> dict:
 
 
 def report_table(report: dict, name: str) -> pd.DataFrame:
-    """One table of a `first_division_report`, as a DataFrame."""
-    return pd.DataFrame(report["tables"][name]).set_index("way").rename_axis(None)
+    """One table of a `first_division_report`, as a DataFrame; its rows are named as they are now."""
+    return pd.DataFrame(report["tables"][name]).set_index("way").rename_axis(None).rename(index=RENAMED)

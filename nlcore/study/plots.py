@@ -16,7 +16,10 @@ from nlcore.noise.labels import NoisyLabels
 from nlcore.selection.mixture import Mixture
 
 CLEAN, WRONG, NEUTRAL = "#0072B2", "#D55E00", "#8C8C8C"
+# The palette of Okabe and Ito, and four colours of Tol's. Twelve are too many for every eye: mark lines otherwise too.
 METHOD_COLOURS = {"ce": "#8C8C8C", "dividemix": "#E69F00", "tssd": "#0072B2", "anchor": "#009E73"}
+METHOD_COLOURS |= {"gce": "#D55E00", "coteaching": "#56B4E9", "elr": "#CC79A7", "ssr": "#000000"}
+METHOD_COLOURS |= {"tscsi": "#882255", "label_smoothing": "#DDCC77", "mixup": "#332288", "forward": "#999933"}
 
 
 def use_style() -> None:
@@ -167,16 +170,23 @@ def set_curves(history: list[dict], names: tuple[str, ...]) -> Figure:
     return figure
 
 
+def method_colours(methods) -> dict[str, str]:
+    """A colour for each of some methods; one that has none of its own gets that of a method that is not among them."""
+    spare = (colour for name, colour in METHOD_COLOURS.items() if name not in methods)
+    return {name: METHOD_COLOURS.get(name) or next(spare, NEUTRAL) for name in methods}
+
+
 def accuracy_curves(ax: Axes, curves: dict[str, np.ndarray], warmup_epochs: int | None = None) -> None:
     """Mean test accuracy over seeds, with a band of one sample standard deviation (none for one seed).
 
     curves : method -> (seeds, epochs) in per cent, see `nlcore.results.tables.curves`.
     """
+    colours = method_colours(list(curves))
     for method, values in curves.items():
         epochs = np.arange(1, values.shape[1] + 1)
         mean = values.mean(0)
         std = values.std(0, ddof=1) if len(values) > 1 else np.zeros_like(mean)
-        colour = METHOD_COLOURS.get(method)
+        colour = colours[method]
         ax.plot(epochs, mean, label=method, color=colour)
         ax.fill_between(epochs, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
     if warmup_epochs:
@@ -192,8 +202,9 @@ def accuracy_by_noise(ax: Axes, frame, statistic: str = "last") -> None:
     """
     noises = list(frame.groupby(["noise", "rate"], sort=False, dropna=False))
     methods = list(frame["method"].unique())
+    colours = method_colours(methods)
     for number, method in enumerate(methods):
-        colour = METHOD_COLOURS.get(method)
+        colour = colours[method]
         offset = 0.8 * (number - (len(methods) - 1) / 2) / len(methods)
         for place, (_, cell) in enumerate(noises):
             runs = cell[cell["method"] == method][statistic]

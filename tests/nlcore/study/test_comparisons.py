@@ -97,6 +97,8 @@ def test_each_corrector_on_a_hand_made_scene():
     assert labels["class means"] == 0 and labels["kNN"] == 0
     assert labels["made"] == 1  # its only anchor says so
     assert {"class means x T", "kNN x T", "made x T"} <= set(labels) and "argmax x T" not in labels
+    assert labels["kNN x T, joint"] == 0  # the votes are surer than the network, which makes the verdict less sure
+    assert found["kNN x T, joint"][1] < found["kNN x T"][1]
     assert all(0 <= float(confidence) <= 1 + 1e-6 for _, confidence in found.values())
 
 
@@ -135,6 +137,12 @@ def test_the_report_of_a_first_division_is_plain_values_that_give_the_tables_bac
         "correction",
     }
     assert TrainConfig.from_dict(report["config"]).seed == 0 and 0 < report["test_accuracy"] <= 100
+
+
+def test_rows_of_a_stored_report_are_named_by_what_they_hold_and_not_by_an_old_default():
+    row = {"way": "meta classifier, synthetic negatives (tuned)", "precision": 0.5}
+    table = report_table({"tables": {"mining": [row]}}, "mining")
+    assert list(table.index) == ["meta classifier, random negatives"]
 
 
 def test_a_kept_report_is_made_once_and_again_when_the_code_has_changed(tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -6,8 +7,10 @@ import torch
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgb
 
 from nlcore import corrupt
+from nlcore.methods import METHODS
 from nlcore.study import plots
 
 
@@ -38,6 +41,19 @@ def test_a_figure_of_empty_rows_is_drawn(make_dataset):
     images = make_dataset().train_images[:0]
     figure = plots.image_rows({"first": images, "second": images})
     assert [len(ax.images) for ax in figure.axes] == [0, 0]
+
+
+def test_every_method_has_a_colour_of_its_own_and_a_strange_one_gets_a_spare_one():
+    assert set(plots.METHOD_COLOURS) == set(METHODS)
+    assert len(set(plots.METHOD_COLOURS.values())) == len(METHODS)
+    colours = plots.method_colours(["tssd", "mine", "ours"])
+    assert colours["tssd"] == plots.METHOD_COLOURS["tssd"] and len(set(colours.values())) == 3
+
+
+def test_a_strange_method_has_one_colour_in_its_curve_and_band():
+    _, ax = plt.subplots()
+    plots.accuracy_curves(ax, {"mine": np.array([[80.0, 90.0], [70.0, 90.0]])})
+    assert to_rgb(ax.lines[0].get_color()) == to_rgb(ax.collections[0].get_facecolor()[0][:3])
 
 
 def test_accuracies_stand_by_noise_also_where_there_is_no_nominal_rate():

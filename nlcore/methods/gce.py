@@ -1,6 +1,7 @@
 """Generalised cross-entropy, GCE (Zhang and Sabuncu, NeurIPS 2018), whole and truncated.
 
     L_q(p) = (1 - p^q) / q, p the probability of the given label: cross-entropy for q -> 0, absolute error for q = 1
+
     now and then, from a certain epoch on
         v = 1 for the samples with p > k, 0 for the others
     every epoch

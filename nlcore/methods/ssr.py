@@ -3,9 +3,9 @@
     every epoch
         1  relabel   a prediction surer than theta_r replaces the label: of the given ones, anew every time
         2  select    a label that wins the vote of the nearest neighbours, large classes scaled down, is clean
-        3  train     MixUp of strong views of the clean samples, all classes equally often; and in SSR+ every sample's
-                     strong view has to tell the features of its weak one
+        3  train     MixUp of strong views of the clean samples; in SSR+ strong views of all have to tell the weak ones
 
+All classes are trained equally often, and what a strong view tells are the features of the weak view of its sample.
 There is no warm-up, no mixture and no pseudo-label: the noisy samples are seen by the third step's consistency alone.
 Two networks learn apart and are tested together.
 

@@ -1,11 +1,14 @@
 """TSCSI: Two-Stage Clean Samples Identification (Zhao et al., ECCV 2022).
 
-    warm-up: cross-entropy, of two auxiliary heads as well
+    warm-up
+        cross-entropy, of two auxiliary heads as well
     every epoch after it
         1  centrality: samples near the centre of the class that they are given
         2  consistency: the auxiliary heads are trained apart on those; a sample on which they still agree is clean
-        3  MixMatch with the clean samples labelled. The auxiliary heads learn the same batches, without a say in the
-           features; then one more step moves the features, and no head, so that the auxiliary heads agree
+        3  MixMatch with the clean samples labelled; the auxiliary heads learn the same batches
+        4  one more step on each batch moves the features, and no head, so that the auxiliary heads agree
+
+In the third step the auxiliary heads have no say in the features.
 
 Read in the authors' code (github.com/uitrbn/TSCSI_IDN), whose settings are the `paper` preset. With its `tau_d` of 0,
 for CIFAR-10 and for CIFAR-100 up to 40 % noise, the second stage keeps all that the first has found: it selects

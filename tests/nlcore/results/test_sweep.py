@@ -209,7 +209,7 @@ def test_two_sweeps_at_once_run_every_cell_exactly_once(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_killed_sweep_leaves_no_worker_behind_and_goes_on_where_it_was(tmp_path):
-    (tmp_path / "grid.yml").write_text("settings: {subset: 400, epochs: 500, threads: 1}\ncells: [{method: ce}]")
+    (tmp_path / "grid.yml").write_text("settings: {subset: 400, epochs: 5000, threads: 1}\ncells: [{method: ce}]")
     command = [sys.executable, "-m", "nlcore", "sweep", tmp_path / "grid.yml", "--out", tmp_path / "out"]
     sweep = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: list((tmp_path / "out").glob(".unfinished/*/checkpoint.pt")), 60)

@@ -29,6 +29,20 @@ def data_folder(tmp_path_factory):
         yield folder
 
 
+def _same(a, b) -> bool:
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b or (a != a and b != b)
+
+
+@pytest.fixture(scope="session")
+def same():
+    """`same(a, b)`: nested values, a run's state for example, are equal bit for bit; NaN equals NaN."""
+    return _same
+
+
 @pytest.fixture(scope="session")
 def make_dataset():
     """`make_dataset(n, k, seed, name)`: n random 4 x 4 grey training images of k classes in equal shares."""

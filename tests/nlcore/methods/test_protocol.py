@@ -178,15 +178,6 @@ def small(method: str, **changes) -> TrainConfig:
     return TrainConfig(**{"method": method, "subset": 200, "epochs": 4, "device": "cpu"} | changes)
 
 
-def same(a, b) -> bool:
-    """Nested values are equal bit for bit."""
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b or (a != a and b != b)
-
-
 def without_clock(values: dict) -> dict:
     history = [{key: value for key, value in row.items() if key != "seconds"} for row in values["history"]]
     return values | {"history": history, "seconds": None}
@@ -211,7 +202,7 @@ train(config, folder=sys.argv[3], on_epoch=die)
 
 
 @pytest.mark.parametrize("method", ["toy_loss", "toy_epoch", "toy_heads"])
-def test_a_made_up_method_that_is_killed_goes_on_bit_for_bit(method, toys, tmp_path):
+def test_a_made_up_method_that_is_killed_goes_on_bit_for_bit(method, toys, tmp_path, same):
     train(small(method), folder=tmp_path / "whole")
     for last, code in ((2, -signal.SIGKILL), (0, 0)):
         command = [sys.executable, "-c", SCRIPT, str(toys), method, str(tmp_path / "parts"), str(last)]

@@ -453,20 +453,12 @@ def test_small_and_changing_data_and_empty_stages_are_no_obstacle(changes):
     assert all(np.isfinite(row["train_loss"]) for row in result.history)
 
 
-def same(a, b) -> bool:
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b or (a != a and b != b)
-
-
 @pytest.mark.parametrize(
     "changes",
     [{"preset": "paper"}, {"subset": None, "balanced_images": 100, "holdout": 0.2}],
     ids=["paper", "balanced and hold-out"],
 )
-def test_a_run_that_stops_after_every_epoch_ends_as_one_that_does_not(changes, tmp_path):
+def test_a_run_that_stops_after_every_epoch_ends_as_one_that_does_not(changes, tmp_path, same):
     config = small(**changes)
     train(config, folder=tmp_path / "whole")
     for _ in range(2):

@@ -56,16 +56,15 @@ class AnchorConfig:
     ----------
     easy_loss : what makes a sample easy, each split by a mixture. `ce`, the loss of the given label; `prototype`,
         cross-entropy of 10 cos to the class means of centred features; `both`, the mean of the two probabilities.
-    prototype_rounds : times that class means and easiness are computed from each other; the means of the first round
-        take every sample for as good as the other, unless the loss has a say.
-    trust_from : in an epoch in which the network predicts less than this share of the given labels there is one round,
-        of means that are not weighted: where most labels are wrong, most of what looks right is wrong as well.
+    prototype_rounds : times that class means and easiness are computed from each other; the first means are weighted by
+        the loss, where it has a say.
+    trust_from : in an epoch in which the network predicts less than this share of the given labels the loss alone makes
+        samples easy: where most labels are wrong, class means are those of wrong labels.
     per_class_mixture : one mixture a given class instead of one for all.
     tau : easy from this probability of the low-loss component.
     balance : keep at most the mean class's number of easy samples in each class, the easiest first.
     generator : `learned` hallucinator, or `interpolated` features (the comparison).
-    lambda_p : where anchors lie: 1 = at the first parent, 0.5 = midway. Interpolated anchors need more than 0.5, where
-        both parents' classes would claim the same point.
+    lambda_p : where anchors lie: 1 = at the first parent, 0.5 = midway, where two classes claim one interpolated point.
     centred : cosines of the hallucinator's loss are taken around the mean easy feature.
     similarity_weight, norm_penalty : weights in the hallucinator's loss.
     hallucinator_steps : updates of the hallucinator an epoch, scaled down for small sets (256 pairs each).
@@ -75,15 +74,16 @@ class AnchorConfig:
     direction : `anchor_to_hard`, each anchor speaks for its nearest hard sample (the paper), or `hard_to_anchor`, each
         hard sample asks its nearest anchors.
     voters : K, anchors that may vote on one sample.
-    threshold : `own_class`, see `nlcore.selection.voting.own_class_threshold`, or `none`.
+    threshold : `own_class`, see `own_class_threshold`, or `none`.
     vote : `majority`; `soft` votes times the estimated transition; or `joint`, the geometric mean of these and the
         network's own probabilities.
     vote_temperature : of soft votes.
     accept : smallest share of the votes (or posterior) of an accepted verdict.
     correct : use accepted verdicts at all; otherwise every hard sample stays unlabelled.
+    correct_after : divisions without corrections: at the end of warm-up the network knows little of hard samples.
     as_sure_as_easy : of the accepted verdicts use only the surest, as many as keep their mean share at the mean
         easiness of the easy samples: corrected labels shall not be worse than those they join.
-    weight_by_easiness : trust easy labels by their easiness; otherwise fully.
+    weight_by_easiness : trust easy labels by their easiness; else fully.
     keep_share : share of each given class that stays labelled whatever the mixture says (0 = off).
     """
 
@@ -110,6 +110,7 @@ class AnchorConfig:
     vote_temperature: float = within(0.1, Range(above=0))
     accept: float = within(0.9, SHARE)
     correct: bool = True
+    correct_after: int = within(4, Range(0))
     as_sure_as_easy: bool = True
     weight_by_easiness: bool = True
     keep_share: float = within(0.1, SHARE)
@@ -140,6 +141,7 @@ PRESETS = {
         threshold="own_class",
         vote="majority",
         accept=0.7,
+        correct_after=0,
         as_sure_as_easy=False,
         keep_share=0.0,
     ),
@@ -154,7 +156,7 @@ def recipe(config) -> tuple[tuple[dict, str], ...]:
 def divide(
     snapshot: Snapshot, given_labels: torch.Tensor, classify, config: AnchorConfig, memory: dict, generator
 ) -> tuple[Division, dict]:
-    """Steps 1 to 3. `classify` maps features to logits; `memory` keeps the hallucinator from epoch to epoch.
+    """Steps 1 to 3. `classify` maps features to logits; `memory` keeps the hallucinator, and counts the divisions.
 
     The report beside the division holds the verdicts ("verdict_labels", "verdict_share": (N,), NaN share where nobody
     voted or the sample is easy), the "anchors", and `describe_anchors` ("anchor_quality").
@@ -171,7 +173,8 @@ def divide(
             accept = surest(share, accept, float(easiness[easy].mean()))
         verdict_share[hard] = share
         verdict[hard] = labels
-        accepted[hard] = accept & config.correct
+        accepted[hard] = accept & (config.correct and memory.get("divisions", 0) >= config.correct_after)
+    memory["divisions"] = memory.get("divisions", 0) + 1
 
     membership = torch.full_like(given_labels, SETS.index("hard"))
     membership[easy], membership[accepted] = SETS.index("easy"), SETS.index("corrected")
@@ -191,13 +194,12 @@ def select_easy(
     groups = (given_labels, num_classes) if config.per_class_mixture else ()
 
     def easiness_by(losses: torch.Tensor) -> torch.Tensor:
-        return low_component(min_max(losses.double()), *groups).float()
+        return low_component(min_max(losses.double()), *groups, one_sided=True).float()
 
     easiness = by_loss = easiness_by(snapshot.losses)
-    if config.easy_loss != "ce":
-        trusted = agreement(snapshot.logits, given_labels) >= config.trust_from
-        weight = by_loss if trusted and config.easy_loss == "both" else None
-        for _ in range(config.prototype_rounds if trusted else 1):
+    if config.easy_loss != "ce" and agreement(snapshot.logits, given_labels) >= config.trust_from:
+        weight = by_loss if config.easy_loss == "both" else None
+        for _ in range(config.prototype_rounds):
             losses = prototype_loss(snapshot.features, given_labels, num_classes, weight)
             easiness = weight = easiness_by(losses)
             if config.easy_loss == "both":
@@ -225,10 +227,11 @@ def make_anchors(
     if config.generator == "interpolated":
         anchors = interpolate(features, labels, draw_pairs(labels, per_class, generator), config.lambda_p)
     else:
-        if "hallucinator" not in memory:
+        fresh = "hallucinator" not in memory
+        if fresh:
             with seeded(int(torch.randint(2**31, (1,), generator=generator, device=generator.device))):
                 memory |= new_memory(features.shape[1], bool((features >= 0).all()), features.device)
-        if memory["rounds"] % config.hallucinate_every == 0:
+        if fresh or memory.get("divisions", 0) % config.hallucinate_every == 0:
             steps = min(config.hallucinator_steps, -(-config.anchors_per_easy * len(easy) // 256))
             train_hallucinator(
                 memory["hallucinator"],
@@ -243,7 +246,6 @@ def make_anchors(
                 centre=features.mean(0) if config.centred else None,
                 norm_penalty=config.norm_penalty,
             )
-        memory["rounds"] += 1
         anchors = hallucinate(memory["hallucinator"], features, labels, draw_pairs(labels, per_class, generator))
     if len(anchors.labels) == 0:
         return anchors, {}
@@ -259,14 +261,14 @@ def make_anchors(
 
 def restore_memory(stored: dict, device: torch.device) -> dict:
     """The memory of a checkpoint, in which the hallucinator and its optimiser are state dicts."""
-    if not stored:
-        return {}
+    if "hallucinator" not in stored:
+        return stored
     dim = len(stored["hallucinator"]["layers.2.bias"])
     with seeded(0):  # whatever it starts from is overwritten
         memory = new_memory(dim, stored["non_negative"], device)
     for name in ("hallucinator", "optimiser"):
         memory[name].load_state_dict(stored[name])
-    return memory | {"rounds": stored["rounds"]}
+    return memory | {"divisions": stored["divisions"]}
 
 
 def vote(

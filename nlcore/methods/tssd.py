@@ -34,6 +34,7 @@ from nlcore.selection.streams import (
     feature_stream,
     loss_stream,
     min_max,
+    prototype_loss,
     row_sums,
     undivided_classes,
 )
@@ -42,6 +43,7 @@ from nlcore.selection.voting import estimate_transition
 TITLE = "TSSD"
 SETS = ("positive", "mined", "negative", "uncertain")
 LABELLED = ("positive", "mined")
+PROTOTYPE_SCALE = 20.0  # of the cosines in the feature stream's cross-entropy
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,13 @@ class TSSDConfig:
     tau : threshold of both streams; certain means above tau or below 1 - tau.
     combination : how the streams combine, see `nlcore.selection.streams.certain_sets`.
     per_class_from : one loss mixture a class from so many samples a class; None = one for all.
-    feature_score : `margin` to the next class mean, or the `row_sum` of the class's affinity matrix (PSDC).
+    feature_score : how well a sample sits in its given class. `prototype`, cross-entropy of 20 cos to the class means
+        of centred features; `margin` of the cosine to the next class mean; or the `row_sum` of the class's affinity
+        matrix (PSDC).
     feature_per_class : one mixture of the feature scores for each given class, as in PSDC; else one for all, which
-        margins allow, being of one scale.
-    margin_rounds : times that class means and probabilities are computed from each other; the means of the first round
-        are weighted by the loss stream, those of the later ones by both streams.
+        the first two scores allow, being of one scale.
+    feature_rounds : times that class means and probabilities are computed from each other; the means of the first round
+        are weighted by the loss stream, those of the later ones by both streams. Row sums have no means.
     min_distance : a class whose two components of the feature score are nearer than this (Ashman's D) has nothing to
         divide: all its samples count as clean in both streams. 0 = divide every class.
     meta : what the meta classifier learns from. `synthetic`: positives, and positives given a random other label;
@@ -67,9 +71,10 @@ class TSSDConfig:
         wrong, by the estimated transition, since confusable classes are what has to be told apart; `uniform`.
     meta_scalars : describe samples by loss, probabilities and cosines too, not by feature products alone.
     meta_passes : passes over its examples, from scratch every epoch.
-    mine_above : score above which an uncertain sample is mined.
-    trust_from : in an epoch in which the network predicts less than this share of the given labels, class means are not
-        weighted and nothing is mined: where most labels are wrong, most of what looks right is wrong as well.
+    mine_above : score above which an uncertain sample is mined. The classifier learns from as many right labels as
+        wrong ones, and from clear cases: among the uncertain its scores are too high.
+    trust_from : in an epoch in which the network predicts less than this share of the given labels, the loss stream
+        divides alone and nothing is mined: where most labels are wrong, class means are those of wrong labels.
     golden : size of the golden set, taken out of the training data; needs meta = `golden`.
     keep_share : share of each given class that stays labelled whatever the streams say (0 = off).
     """
@@ -77,22 +82,22 @@ class TSSDConfig:
     tau: float = within(0.5, SHARE)
     combination: str = "agreement"
     per_class_from: int | None = within(None, Range(1))
-    feature_score: str = "margin"
+    feature_score: str = "prototype"
     feature_per_class: bool = False
-    margin_rounds: int = within(4, Range(1))
+    feature_rounds: int = within(4, Range(1))
     min_distance: float = within(0.0, Range(0))
     meta: str = "synthetic"
     negatives: str = "transition"
     meta_scalars: bool = False
     meta_passes: int = within(5, Range(1))
-    mine_above: float = within(0.5, SHARE)
+    mine_above: float = within(0.7, SHARE)
     trust_from: float = within(0.3, SHARE)
     golden: int = within(0, Range(0))
     keep_share: float = within(0.1, SHARE)
 
     def __post_init__(self):
         choose("combination", self.combination, COMBINATIONS)
-        choose("feature_score", self.feature_score, ("margin", "row_sum"))
+        choose("feature_score", self.feature_score, ("prototype", "margin", "row_sum"))
         choose("meta", self.meta, ("synthetic", "certain", "golden", "off"))
         choose("negatives", self.negatives, ("transition", "uniform"))
 
@@ -107,6 +112,7 @@ PRESETS = {
         meta="certain",
         negatives="uniform",
         meta_scalars=True,
+        mine_above=0.5,
         trust_from=0.0,
         keep_share=0.0,
     ),
@@ -145,17 +151,14 @@ def divide(
 def psd(snapshot: Snapshot, given_labels: torch.Tensor, config: TSSDConfig):
     """Parallel Sample Division: p_loss, p_feature (N,) float32, certain positives, certain negatives (N,) bool."""
     num_classes = snapshot.logits.shape[1]
-    p_loss = loss_stream(snapshot.losses, given_labels, num_classes, config.per_class_from)
-    if config.feature_score == "margin":
-        trusted = agreement(snapshot.logits, given_labels) >= config.trust_from
-        weight = p_loss if trusted else torch.ones_like(p_loss)
-        for _ in range(config.margin_rounds if trusted else 1):
-            similarity = class_margin(snapshot.features, given_labels, num_classes, weight)
-            p_feature = feature_stream(similarity, given_labels, num_classes, config.feature_per_class)
-            weight = p_loss * p_feature
-    else:
-        similarity = row_sums(snapshot.features, given_labels, num_classes)
-        p_feature = feature_stream(similarity, given_labels, num_classes, config.feature_per_class)
+    p_loss = loss_stream(snapshot.losses, given_labels, num_classes, config.per_class_from, one_sided=True)
+    if agreement(snapshot.logits, given_labels) < config.trust_from:
+        return p_loss, p_loss, p_loss > config.tau, p_loss < 1 - config.tau
+    weight = p_loss
+    for _ in range(1 if config.feature_score == "row_sum" else config.feature_rounds):
+        similarity = feature_similarity(snapshot.features, given_labels, num_classes, weight, config.feature_score)
+        p_feature = feature_stream(similarity, given_labels, num_classes, config.feature_per_class, one_sided=True)
+        weight = p_loss * p_feature
     believed = p_loss, p_feature
     if config.min_distance:  # the sets alone: the probabilities keep the order of an undivided class's labels
         undivided = undivided_classes(similarity, given_labels, num_classes, config.min_distance)[given_labels]
@@ -163,6 +166,17 @@ def psd(snapshot: Snapshot, given_labels: torch.Tensor, config: TSSDConfig):
     values = torch.stack([min_max(snapshot.losses), 1 - min_max(similarity)], 1)
     positive, negative = certain_sets(*believed, config.tau, config.combination, values)
     return p_loss, p_feature, positive, negative
+
+
+def feature_similarity(
+    features: torch.Tensor, given_labels: torch.Tensor, num_classes: int, weight: torch.Tensor, score: str
+) -> torch.Tensor:
+    """How well features (N, d) sit in their given class, (N,); class means are weighted by `weight` (N,)."""
+    if score == "row_sum":
+        return row_sums(features, given_labels, num_classes)
+    if score == "margin":
+        return class_margin(features, given_labels, num_classes, weight)
+    return -prototype_loss(features, given_labels, num_classes, weight, PROTOTYPE_SCALE)
 
 
 def msp(

@@ -46,10 +46,10 @@ class Hallucinator(nn.Module):
 
 
 def new_memory(dim: int, non_negative: bool, device: torch.device) -> dict:
-    """A fresh hallucinator of features (., dim), its optimiser, and the number of divisions that it has served."""
+    """A fresh hallucinator of features (., dim), and its optimiser."""
     hallucinator = Hallucinator(dim, non_negative).to(device)
     optimiser = torch.optim.Adam(hallucinator.parameters(), lr=1e-3, fused=True)
-    return {"hallucinator": hallucinator, "optimiser": optimiser, "rounds": 0, "non_negative": non_negative}
+    return {"hallucinator": hallucinator, "optimiser": optimiser, "non_negative": non_negative}
 
 
 def draw_pairs(labels: torch.Tensor, per_class: int, generator: torch.Generator) -> torch.Tensor:

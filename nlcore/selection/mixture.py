@@ -26,16 +26,29 @@ class Mixture:
     variances: torch.Tensor
     weights: torch.Tensor
 
-    def log_joint(self, values: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
-        """log(weight density) of each value under both components of its group: (N, 2)."""
+    def log_joint(self, values: torch.Tensor, groups: torch.Tensor, one_sided: bool = False) -> torch.Tensor:
+        """log(weight density) of each value under both components of its group: (N, 2).
+
+        `one_sided`: a value beyond a mean, away from the other component, is as likely as the mean itself.
+        """
         means, variances, weights = self.means[groups], self.variances[groups], self.weights[groups]
-        density = -0.5 * ((values[:, None] - means).square() / variances + (2 * torch.pi * variances).log())
+        distance = values[:, None] - means
+        if one_sided:
+            distance = torch.stack([distance[:, 0].clamp(min=0), distance[:, 1].clamp(max=0)], 1)
+        density = -0.5 * (distance.square() / variances + (2 * torch.pi * variances).log())
         return density + weights.log()
 
-    def posterior(self, values: torch.Tensor, groups: torch.Tensor | None = None) -> torch.Tensor:
-        """Probability that each value belongs to the low-mean component of its group: (N,) float64."""
+    def posterior(
+        self, values: torch.Tensor, groups: torch.Tensor | None = None, one_sided: bool = False
+    ) -> torch.Tensor:
+        """Probability that each value belongs to the low-mean component of its group: (N,) float64.
+
+        The posterior of two Gaussians turns round below the lower mean: the wide component takes the smallest values of
+        all for its own. `one_sided` (our reconstruction) it falls from the smallest value to the largest; between the
+        means both are the same.
+        """
         groups = torch.zeros(len(values), dtype=torch.int64, device=values.device) if groups is None else groups
-        return self.log_joint(values.double(), groups).softmax(1)[:, 0]
+        return self.log_joint(values.double(), groups, one_sided).softmax(1)[:, 0]
 
 
 def fit_mixture(
@@ -95,8 +108,9 @@ def low_component(
     num_groups: int = 1,
     max_iter: int = MAX_ITER,
     tolerance: float = TOLERANCE,
+    one_sided: bool = False,
 ) -> torch.Tensor:
-    """Posterior (N,) of the low-mean component, with the documented fall-backs.
+    """Posterior (N,) of the low-mean component, `one_sided` or not, with the documented fall-backs.
 
     With `groups`, one mixture each; a group below `MIN_GROUP` samples, or whose two means coincide, uses the mixture of
     all values. If that one's means coincide too there is nothing to tell apart: every posterior is 1 (our
@@ -108,13 +122,13 @@ def low_component(
             "mixture: the two components coincide over all %d values; every sample counts as clean", len(values)
         )
         return torch.ones_like(values, dtype=torch.float64)
-    posterior = whole.posterior(values)
+    posterior = whole.posterior(values, one_sided=one_sided)
     if groups is not None:
         mixture = fit_mixture(values, groups, num_groups, max_iter, tolerance)
         usable = separated(mixture, torch.bincount(groups, minlength=num_groups))
         if not bool(usable.all()):
             log.info("mixture: group %s use the mixture of all values", (~usable).nonzero().flatten().tolist())
-        posterior = torch.where(usable[groups], mixture.posterior(values, groups), posterior)
+        posterior = torch.where(usable[groups], mixture.posterior(values, groups, one_sided), posterior)
     return posterior
 
 

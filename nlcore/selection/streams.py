@@ -24,17 +24,22 @@ def agreement(logits: torch.Tensor, given_labels: torch.Tensor) -> float:
 
 
 def loss_stream(
-    losses: torch.Tensor, given_labels: torch.Tensor, num_classes: int, per_class_from: int | None
+    losses: torch.Tensor,
+    given_labels: torch.Tensor,
+    num_classes: int,
+    per_class_from: int | None,
+    one_sided: bool = False,
 ) -> torch.Tensor:
     """Probability that each label is clean, from its loss: (N,) float32.
 
     One mixture for all losses, scaled to [0, 1], as in DivideMix; with `per_class_from` one for each given class that
-    has at least so many samples on average (our reconstruction: a noisy class is judged by its own scale).
+    has at least so many samples on average (our reconstruction: a noisy class is judged by its own scale). `one_sided`:
+    see `Mixture.posterior`.
     """
     scaled = min_max(losses.double())
     if per_class_from is None or len(losses) < per_class_from * num_classes:
-        return low_component(scaled).float()
-    return low_component(scaled, given_labels, num_classes).float()
+        return low_component(scaled, one_sided=one_sided).float()
+    return low_component(scaled, given_labels, num_classes, one_sided=one_sided).float()
 
 
 def class_means(
@@ -90,18 +95,23 @@ def prototype_loss(
 
 
 def feature_stream(
-    scores: torch.Tensor, given_labels: torch.Tensor, num_classes: int, per_class: bool = True
+    scores: torch.Tensor,
+    given_labels: torch.Tensor,
+    num_classes: int,
+    per_class: bool = True,
+    one_sided: bool = False,
 ) -> torch.Tensor:
     """Probability that each label is clean, from its similarity score (high = clean): (N,) float32.
 
     Scores are scaled to [0, 1] inside each given class and get one mixture a class, as in PSDC. Without `per_class`,
     all are scaled together and get one mixture (our reconstruction: a class in which nothing is wrong, or most of it
-    is, is then not split as if it were like the others).
+    is, is then not split as if it were like the others). `one_sided`: see `Mixture.posterior`.
     """
     # The mixture finds the low component, so it is given the distance from the top.
     if not per_class:
-        return low_component(min_max(-scores.double())).float()
-    return low_component(distance_from_top(scores, given_labels, num_classes), given_labels, num_classes).float()
+        return low_component(min_max(-scores.double()), one_sided=one_sided).float()
+    distance = distance_from_top(scores, given_labels, num_classes)
+    return low_component(distance, given_labels, num_classes, one_sided=one_sided).float()
 
 
 def distance_from_top(scores: torch.Tensor, given_labels: torch.Tensor, num_classes: int) -> torch.Tensor:

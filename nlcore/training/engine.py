@@ -74,7 +74,7 @@ def epochs(state: State, done: int = 0) -> Iterator[Epoch]:
                 snapshots = [observe(state, learner=learner) for learner in learners]
                 divided = [divide(state, seen, learner) for seen, learner in zip(snapshots, learners, strict=True)]
                 divisions, reports = zip(*divided, strict=True)
-                row |= describe_divisions(state, divisions, reports)
+                row |= describe_divisions(state, snapshots, divisions, reports)
             row["train_loss"] = method_epoch(state, divisions)
         if config.recalibrate:
             for learner in learners:
@@ -86,10 +86,13 @@ def epochs(state: State, done: int = 0) -> Iterator[Epoch]:
         yield Epoch(state, row, *(parts and parts[0] for parts in (snapshots, divisions, reports)))
 
 
-def describe_divisions(state: State, divisions: tuple[Division, ...], reports: tuple[dict, ...]) -> dict[str, Any]:
+def describe_divisions(
+    state: State, snapshots: list[Snapshot], divisions: tuple[Division, ...], reports: tuple[dict, ...]
+) -> dict[str, Any]:
     """Each network's division in numbers, for the history; that of a second one under `second`."""
     trained = labelled_sets(state.config.method)
-    rows = [describe_division(*pair, trained, state) for pair in zip(divisions, reports, strict=True)]
+    parts = zip(divisions, reports, snapshots, strict=True)
+    rows = [describe_division(division, report, trained, state, seen) for division, report, seen in parts]
     return rows[0] if len(rows) == 1 else rows[0] | {"second": rows[1]}
 
 

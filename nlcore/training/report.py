@@ -8,7 +8,7 @@ from nlcore.selection.division import Division, Snapshot
 
 
 def describe_division(
-    division: Division, report: dict[str, Any], labelled_sets: tuple[str, ...], state
+    division: Division, report: dict[str, Any], labelled_sets: tuple[str, ...], state, snapshot: Snapshot
 ) -> dict[str, Any]:
     """One epoch's division in numbers, for the history.
 
@@ -17,6 +17,7 @@ def describe_division(
     is the share of wrong given labels and recall the share of all wrong ones that it holds. `labelled` joins the
     labelled sets and adds F1 and the number of targets of each class. `auroc` and `average_precision` say how well
     `clean_prob` finds the wrong given labels, see `label_order`. Without true labels, all of these are None.
+    `verdicts`, of a method that gives them: see `describe_verdicts`.
     """
     given, true = state.given_labels, state.true_labels
     sets = {}
@@ -30,7 +31,32 @@ def describe_division(
     labelled["f1"] = 2 * precision * recall / (precision + recall) if precision and recall else None
     labelled["histogram"] = torch.bincount(division.target[division.labelled], minlength=state.num_classes).tolist()
     numbers = {key: value for key, value in report.items() if isinstance(value, int | float | dict)}
-    return {"sets": sets, "labelled": labelled} | label_order(division.clean_prob, given, true) | numbers
+    verdicts = describe_verdicts(division, report, snapshot, true)
+    return {"sets": sets, "labelled": labelled} | label_order(division.clean_prob, given, true) | verdicts | numbers
+
+
+def describe_verdicts(
+    division: Division, report: dict[str, Any], snapshot: Snapshot, true: torch.Tensor | None
+) -> dict[str, Any]:
+    """Verdicts on hard samples beside the network's own prediction, at the same coverage: {} without them, or truth.
+
+    `used` verdicts became labels, and so many of them are `right`; of as many predictions, the surest for the samples
+    that got a verdict at all, `argmax_right`. `all`, `all_right`, `all_argmax_right`: the same for every verdict.
+    """
+    if "verdict_share" not in report or true is None:
+        return {}
+    voted = ~report["verdict_share"].isnan()
+    used = voted & (division.membership == division.set_names.index("corrected"))
+    confidence, predicted = snapshot.probs.max(1)
+    surest = confidence.masked_fill(~voted, -1).topk(int(used.sum())).indices
+
+    def share(right: torch.Tensor) -> float | None:
+        return float(right.float().mean()) if len(right) else None
+
+    right, predicted_right = report["verdict_labels"] == true, predicted == true
+    numbers = {"used": int(used.sum()), "right": share(right[used]), "argmax_right": share(predicted_right[surest])}
+    numbers |= {"all": int(voted.sum()), "all_right": share(right[voted])}
+    return {"verdicts": numbers | {"all_argmax_right": share(predicted_right[voted])}}
 
 
 def label_order(clean_prob: torch.Tensor, given: torch.Tensor, true: torch.Tensor | None) -> dict[str, float | None]:

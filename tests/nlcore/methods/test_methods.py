@@ -7,7 +7,7 @@ import torch
 from nlcore.basics.errors import InputError
 from nlcore.methods import METHODS, anchor, brings, dividemix, tssd
 from nlcore.selection.mixture import low_component
-from nlcore.selection.streams import class_margin, feature_stream, prototype_loss
+from nlcore.selection.streams import prototype_loss
 
 DIVIDING = [(name, preset) for name in METHODS if brings(name, "divide") for preset in ("tuned", "paper")]
 # The others judge, and use every label.
@@ -29,7 +29,7 @@ def divide(made, name, preset="tuned", **changes):
     method = METHODS[name]
     config = replace(method.PRESETS[preset], **changes)
     generator = torch.Generator().manual_seed(0)
-    return method.divide(made.snapshot, made.given, made.classify, config, {}, generator)
+    return method.divide(made.snapshot, made.given, made.classify, config, {"divisions": 100}, generator)
 
 
 def without_separation(made):
@@ -141,12 +141,13 @@ def test_tssd_runs_with_every_combination_and_meta_classifier(made, combination,
     [
         {"feature_score": "row_sum", "feature_per_class": True},
         {"feature_per_class": True},
-        {"margin_rounds": 1},
+        {"feature_score": "margin"},
+        {"feature_rounds": 1},
         {"per_class_from": 100},
         {"negatives": "uniform"},
         {"meta_scalars": True},
         {"tau": 0.7},
-        {"mine_above": 0.9},
+        {"mine_above": 0.5},
     ],
     ids=str,
 )
@@ -178,11 +179,11 @@ def test_tssd_ranks_labels_by_both_streams_whatever_makes_the_sets(blurred):
 
 
 def test_tssd_mines_only_uncertain_samples_that_the_meta_classifier_trusts(blurred):
-    division, report = divide(blurred, "tssd", keep_share=0.0)
+    division, report = divide(blurred, "tssd", keep_share=0.0, mine_above=0.6)
     names = np.array(tssd.SETS)[division.membership]
     score = report["scores"].numpy()
     assert (names == "mined").sum() > 10 and (names == "uncertain").sum() > 3
-    assert (score[names == "mined"] > 0.5).all() and (score[names == "uncertain"] <= 0.5).all()
+    assert (score[names == "mined"] > 0.6).all() and (score[names == "uncertain"] <= 0.6).all()
     np.testing.assert_array_equal(division.weight[names == "mined"], score[names == "mined"])
     off, _ = divide(blurred, "tssd", keep_share=0.0, meta="off")
     assert set(np.array(tssd.SETS)[off.membership][names == "mined"]) == {"uncertain"}
@@ -221,9 +222,9 @@ def test_trust_weights_the_class_means_of_the_prototype_loss(rng):
 
 
 def by_hand(losses: torch.Tensor) -> torch.Tensor:
-    """Probability of the low-loss component of losses that are scaled to [0, 1]."""
+    """Probability of the low-loss component of losses that are scaled to [0, 1], the smallest loss being the surest."""
     losses = losses.double()
-    return low_component((losses - losses.min()) / (losses.max() - losses.min())).float()
+    return low_component((losses - losses.min()) / (losses.max() - losses.min()), one_sided=True).float()
 
 
 def test_easiness_is_the_mean_of_what_loss_and_prototypes_say(blurred):
@@ -241,17 +242,17 @@ def test_easiness_is_the_mean_of_what_loss_and_prototypes_say(blurred):
     torch.testing.assert_close(anchor.select_easy(s, given, replace(config, easy_loss="ce"))[0], by_loss)
 
 
-def test_where_the_network_contradicts_most_labels_no_mean_is_weighted_and_nothing_is_mined(blurred):
+def test_where_the_network_contradicts_most_labels_the_loss_divides_alone_and_nothing_is_mined(blurred):
     s, given = blurred.snapshot, blurred.given
     contradicted = s.logits.argmax(1) != given
     assert 0.3 < float(contradicted.float().mean()) < 0.6
     by_loss, doubt = by_hand(s.losses), {"trust_from": 0.9}
-    once = by_hand(prototype_loss(s.features, given, 4))
     easiness, _ = anchor.select_easy(s, given, replace(anchor.PRESETS["tuned"], **doubt))
-    torch.testing.assert_close(easiness, (by_loss + once) / 2)
-    division, report = divide(blurred, "tssd", **doubt)
-    margin = class_margin(s.features, given, 4, torch.ones(len(given)))
-    torch.testing.assert_close(report["p_feature"], feature_stream(margin, given, 4, per_class=False))
+    torch.testing.assert_close(easiness, by_loss)
+    division, report = divide(blurred, "tssd", keep_share=0.0, **doubt)
+    torch.testing.assert_close(division.clean_prob, by_loss)
+    names = np.array(tssd.SETS)[division.membership]
+    np.testing.assert_array_equal(names, np.where(by_loss > 0.5, "positive", "negative"))
     assert report["scores"].isnan().all() and not (division.membership == tssd.SETS.index("mined")).any()
     trusting, _ = divide(blurred, "tssd")
     assert (trusting.membership == tssd.SETS.index("mined")).any()
@@ -301,7 +302,14 @@ def test_corrected_samples_carry_the_verdict_and_its_share(made):
 
 def test_the_verdicts_of_learned_anchors_become_right_over_the_epochs(made):
     """A small set trains the hallucinator for a few steps an epoch only. The network has no say in these verdicts."""
-    alone = {"vote": "soft", "accept": 0.7, "hallucinate_every": 1, "as_sure_as_easy": False, "balance": False}
+    alone = {
+        "vote": "soft",
+        "accept": 0.7,
+        "hallucinate_every": 1,
+        "correct_after": 0,
+        "as_sure_as_easy": False,
+        "balance": False,
+    }
     memory, config = {}, replace(anchor.PRESETS["tuned"], **alone)
     precision = []
     for _ in range(30):
@@ -350,6 +358,21 @@ def test_the_hallucinator_is_kept_from_epoch_to_epoch_and_trained_every_so_often
 
     (net, first), (same, second), (_, third) = (next_epoch() for _ in range(3))
     assert net is same and torch.equal(first, second) and not torch.equal(second, third)
+
+
+def test_no_verdict_becomes_a_label_in_the_first_divisions(made):
+    memory, config = {}, anchor.AnchorConfig(correct_after=2, hallucinator_steps=3)
+    corrected = anchor.SETS.index("corrected")
+    counts = [
+        int(
+            (
+                anchor.divide(made.snapshot, made.given, made.classify, config, memory, made.generator)[0].membership
+                == corrected
+            ).sum()
+        )
+        for _ in range(3)
+    ]
+    assert counts[:2] == [0, 0] and counts[2] > 50
 
 
 def test_every_class_makes_the_same_number_of_anchors(made):

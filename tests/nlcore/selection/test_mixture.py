@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.mixture import GaussianMixture
 
 from nlcore.selection.mixture import Mixture, _best_split, ashman_distance, fit_mixture, low_component
@@ -132,3 +133,28 @@ def test_equal_values_count_as_clean_all_of_them_and_a_warning_is_logged(caplog)
     posterior = low_component(torch.full((200,), 0.3))
     assert torch.equal(posterior, torch.ones(200, dtype=torch.float64))
     assert "coincide" in caplog.text and caplog.records[0].levelno == logging.WARNING
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_sided_the_posterior_falls_from_the_smallest_value_to_the_largest(seed):
+    """The plain one turns round below the lower mean; between the means both are the same."""
+    generator = torch.Generator().manual_seed(seed)
+    narrow = 0.06 + 0.02 * torch.randn(900, generator=generator, dtype=torch.float64)
+    wide = 0.5 + 0.2 * torch.randn(400, generator=generator, dtype=torch.float64)
+    values = torch.cat([narrow, wide]).clamp(0, 1).sort().values
+    mixture = fit_mixture(values)
+    plain, one_sided = low_component(values), low_component(values, one_sided=True)
+    assert (plain.diff() > 1e-6).any() and (one_sided.diff() <= 0).all()
+    between = (values > mixture.means[0, 0]) & (values < mixture.means[0, 1])
+    torch.testing.assert_close(plain[between], one_sided[between])
+    low, high = (stats.norm(m, v**0.5) for m, v in zip(mixture.means[0], mixture.variances[0], strict=True))
+    for value, p in zip(values.tolist()[::50], one_sided.tolist()[::50], strict=True):
+        a, b = (
+            w * d
+            for w, d in zip(
+                mixture.weights[0].tolist(),
+                (low.pdf(max(value, low.mean())), high.pdf(min(value, high.mean()))),
+                strict=True,
+            )
+        )
+        assert p == pytest.approx(a / (a + b), abs=1e-9)

@@ -136,10 +136,10 @@ def test_a_range_is_checked_wherever_the_field_lives(method):
 
 
 def test_numbers_of_numpy_become_those_of_python():
-    settings = replace(tssd.PRESETS["tuned"], margin_rounds=np.int64(2))
+    settings = replace(tssd.PRESETS["tuned"], feature_rounds=np.int64(2))
     config = TrainConfig(seed=np.int64(3), rate=np.float32(0.5), epochs=np.int32(4), settings=settings)
     config = with_overrides(config, {"tau": np.float64(0.5), "batch_size": np.int64(16)})
-    expected = with_overrides(TrainConfig(seed=3, rate=0.5, epochs=4), {"batch_size": 16, "margin_rounds": 2})
+    expected = with_overrides(TrainConfig(seed=3, rate=0.5, epochs=4), {"batch_size": 16, "feature_rounds": 2})
     assert json.dumps(config.resolved().to_dict()) == json.dumps(expected.resolved().to_dict())
 
 

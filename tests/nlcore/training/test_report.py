@@ -20,13 +20,17 @@ def made_state(true=TRUE, class_names=("0", "1", "2"), files=None):
     return SimpleNamespace(index=index, files=files, **values)
 
 
+# A network that predicts class 1, the surer the later the sample.
+SEEN = Snapshot(torch.stack([torch.zeros(8), torch.arange(1.0, 9.0)], 1), torch.zeros(8, 1), torch.zeros(8))
+
+
 def made_division():
     labelled = MEMBERSHIP < 2
     return Division(("easy", "corrected", "hard"), MEMBERSHIP, labelled, TARGET, torch.ones(8), torch.ones(8))
 
 
 def test_precision_and_recall_of_each_set_by_hand():
-    row = describe_division(made_division(), {}, ("easy", "corrected"), made_state())
+    row = describe_division(made_division(), {}, ("easy", "corrected"), made_state(), SEEN)
     # easy: 0, 1, 4 right and 6 wrong; of five right given labels three are here.
     assert row["sets"]["easy"] == {"size": 4, "precision": 3 / 4, "recall": 3 / 5}
     # corrected: its target is right, its given label was not.
@@ -36,14 +40,14 @@ def test_precision_and_recall_of_each_set_by_hand():
 
 
 def test_the_labelled_set_joins_the_labelled_sets_and_counts_its_classes():
-    labelled = describe_division(made_division(), {}, ("easy", "corrected"), made_state())["labelled"]
+    labelled = describe_division(made_division(), {}, ("easy", "corrected"), made_state(), SEEN)["labelled"]
     assert labelled["size"] == 5 and labelled["precision"] == 4 / 5 and labelled["recall"] == 3 / 5
     assert labelled["f1"] == pytest.approx(2 * 0.8 * 0.6 / 1.4)
     assert labelled["histogram"] == [4, 1, 0]  # a dead class is a zero that stays in sight
 
 
 def test_unknown_true_labels_give_none():
-    row = describe_division(made_division(), {}, ("easy", "corrected"), made_state(true=None))
+    row = describe_division(made_division(), {}, ("easy", "corrected"), made_state(true=None), SEEN)
     assert row["sets"]["easy"] == {"size": 4, "precision": None, "recall": None}
     assert row["labelled"]["f1"] is None and row["labelled"]["histogram"] == [4, 1, 0]
 
@@ -64,7 +68,7 @@ def test_the_order_of_labels_equals_a_count_of_pairs_and_a_walk_down_the_list(rn
         recall = sum(chosen) / sum(wrong)
     order = label_order(clean_prob, given, true)
     assert order == {"auroc": pytest.approx(auroc), "average_precision": pytest.approx(average)}
-    row = describe_division(made_division(), {}, ("easy",), made_state())
+    row = describe_division(made_division(), {}, ("easy",), made_state(), SEEN)
     assert row["auroc"] == 0.5 and row["average_precision"] == 3 / 8  # all as probable as the other
 
 
@@ -73,13 +77,33 @@ def test_one_kind_of_label_has_no_order(true):
     assert label_order(torch.rand(8), GIVEN, true) == {"auroc": None, "average_precision": None}
 
 
+def test_verdicts_stand_beside_as_many_predictions_of_the_network():
+    labels = torch.tensor([0, 0, 0, 0, 1, 0, 0, 1])
+    share = torch.tensor([torch.nan, torch.nan, 0.6, 0.9, torch.nan, 0.7, torch.nan, 0.5])
+    report = {"verdict_labels": labels, "verdict_share": share}
+    row = describe_division(made_division(), report, ("easy", "corrected"), made_state(), SEEN)
+    # Of the verdicts on 2, 3, 5 and 7 only that on 3 is used, and right; the network is surest of 7, and right.
+    assert row["verdicts"] == {
+        "used": 1,
+        "right": 1.0,
+        "argmax_right": 1.0,
+        "all": 4,
+        "all_right": 3 / 4,
+        "all_argmax_right": 2 / 4,
+    }
+    unknown = describe_division(made_division(), report, ("easy", "corrected"), made_state(true=None), SEEN)
+    assert "verdicts" not in unknown
+
+
 def test_an_empty_set_has_no_precision():
     division = replace(made_division(), set_names=("easy", "corrected", "hard", "never"))
-    assert describe_division(division, {}, ("easy",), made_state())["sets"]["never"]["precision"] is None
+    assert describe_division(division, {}, ("easy",), made_state(), SEEN)["sets"]["never"]["precision"] is None
 
 
 def test_numbers_of_a_report_are_kept_and_tensors_are_not():
-    row = describe_division(made_division(), {"auc": 0.5, "scores": TRUE, "quality": {"rank": 2.0}}, (), made_state())
+    row = describe_division(
+        made_division(), {"auc": 0.5, "scores": TRUE, "quality": {"rank": 2.0}}, (), made_state(), SEEN
+    )
     assert row["auc"] == 0.5 and row["quality"] == {"rank": 2.0} and "scores" not in row
 
 

@@ -6,8 +6,7 @@
         3  anchors find hard samples near them and vote on their labels
         4  MixMatch with the easy and the corrected samples labelled, the other hard ones unlabelled
 
-The steps are the paper's. Its numbers are not known to us: every one of them is our reconstruction, and a field of
-`AnchorConfig`.
+The steps are the paper's. Its numbers are our reconstruction, each a field of `AnchorConfig`.
 """
 
 from dataclasses import dataclass
@@ -55,34 +54,34 @@ class AnchorConfig:
     Attributes
     ----------
     easy_loss : what makes a sample easy, each split by a mixture. `ce`, the loss of the given label; `prototype`,
-        cross-entropy of 10 cos to the class means of centred features; `both`, the mean of the two probabilities.
+        cross-entropy of 10 cos to the class means of centred features; `both`, the mean of both probabilities.
     prototype_rounds : times that class means and easiness are computed from each other; the first means are weighted by
         the loss, where it has a say.
     trust_from : in an epoch in which the network predicts less than this share of the given labels the loss alone makes
         samples easy: where most labels are wrong, class means are those of wrong labels.
     per_class_mixture : one mixture a given class instead of one for all.
+    one_sided : no loss is so small that it is doubted again, see `nlcore.selection.mixture.Mixture.posterior`.
     tau : easy from this probability of the low-loss component.
     balance : keep at most the mean class's number of easy samples in each class, the easiest first.
     generator : `learned` hallucinator, or `interpolated` features (the comparison).
     lambda_p : where anchors lie: 1 = at the first parent, 0.5 = midway, where two classes claim one interpolated point.
     centred : cosines of the hallucinator's loss are taken around the mean easy feature.
     similarity_weight, norm_penalty : weights in the hallucinator's loss.
-    hallucinator_steps : updates of the hallucinator an epoch, scaled down for small sets (256 pairs each).
+    hallucinator_steps : updates an epoch of 256 pairs each, scaled down for small sets.
     hallucinate_every : epochs between two phases of hallucinator training; in between it is used as it is.
-    anchors_per_easy, max_anchors_per_class : anchors made an epoch, the same number for every class.
+    anchors_per_easy, max_anchors_per_class : anchors an epoch, the same number for every class.
     validity : only anchors that the classifier gives their own class may vote.
-    direction : `anchor_to_hard`, each anchor speaks for its nearest hard sample (the paper), or `hard_to_anchor`, each
-        hard sample asks its nearest anchors.
+    direction : `anchor_to_hard`, an anchor speaks for its nearest hard sample (paper), or `hard_to_anchor`, which asks.
     voters : K, anchors that may vote on one sample.
     threshold : `own_class`, see `own_class_threshold`, or `none`.
     vote : `majority`; `soft` votes times the estimated transition; or `joint`, the geometric mean of these and the
         network's own probabilities.
     vote_temperature : of soft votes.
     accept : smallest share of the votes (or posterior) of an accepted verdict.
-    correct : use accepted verdicts at all; otherwise every hard sample stays unlabelled.
+    correct : use accepted verdicts; else every hard sample stays unlabelled.
     correct_after : divisions without corrections: at the end of warm-up the network knows little of hard samples.
-    as_sure_as_easy : of the accepted verdicts use only the surest, as many as keep their mean share at the mean
-        easiness of the easy samples: corrected labels shall not be worse than those they join.
+    as_sure_as_easy : of the accepted verdicts use the surest, as many as keep their mean share at the mean easiness of
+        the easy samples: corrected labels shall not be worse than those they join.
     weight_by_easiness : trust easy labels by their easiness; else fully.
     keep_share : share of each given class that stays labelled whatever the mixture says (0 = off).
     """
@@ -91,6 +90,7 @@ class AnchorConfig:
     prototype_rounds: int = within(4, Range(1))
     trust_from: float = within(0.3, SHARE)
     per_class_mixture: bool = False
+    one_sided: bool = True
     tau: float = within(0.5, SHARE)
     balance: bool = True
     generator: str = "learned"
@@ -129,6 +129,7 @@ PRESETS = {
         easy_loss="ce",
         prototype_rounds=1,
         trust_from=0.0,
+        one_sided=False,
         lambda_p=0.75,
         centred=False,
         similarity_weight=1.0,
@@ -194,7 +195,7 @@ def select_easy(
     groups = (given_labels, num_classes) if config.per_class_mixture else ()
 
     def easiness_by(losses: torch.Tensor) -> torch.Tensor:
-        return low_component(min_max(losses.double()), *groups, one_sided=True).float()
+        return low_component(min_max(losses.double()), *groups, one_sided=config.one_sided).float()
 
     easiness = by_loss = easiness_by(snapshot.losses)
     if config.easy_loss != "ce" and agreement(snapshot.logits, given_labels) >= config.trust_from:
@@ -219,8 +220,7 @@ def make_anchors(
     memory: dict,
     generator: torch.Generator,
 ) -> tuple[Anchors, dict]:
-    """Step 2: train the hallucinator (phase one) and make this epoch's anchors; easy (E,) are the rows of easy
-    samples."""
+    """Step 2: train the hallucinator (phase one) and make this epoch's anchors; easy (E,) are rows."""
     features, labels = snapshot.features[easy], given_labels[easy]
     num_classes = max(1, len(labels.unique()))
     per_class = min(config.max_anchors_per_class, -(-config.anchors_per_easy * len(easy) // num_classes))

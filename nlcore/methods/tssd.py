@@ -55,6 +55,7 @@ class TSSDConfig:
     tau : threshold of both streams; certain means above tau or below 1 - tau.
     combination : how the streams combine, see `nlcore.selection.streams.certain_sets`.
     per_class_from : one loss mixture a class from so many samples a class; None = one for all.
+    one_sided : no loss or score is so good that it is doubted again, see `nlcore.selection.mixture.Mixture.posterior`.
     feature_score : how well a sample sits in its given class. `prototype`, cross-entropy of 20 cos to the class means
         of centred features; `margin` of the cosine to the next class mean; or the `row_sum` of the class's affinity
         matrix (PSDC).
@@ -82,6 +83,7 @@ class TSSDConfig:
     tau: float = within(0.5, SHARE)
     combination: str = "agreement"
     per_class_from: int | None = within(None, Range(1))
+    one_sided: bool = True
     feature_score: str = "prototype"
     feature_per_class: bool = False
     feature_rounds: int = within(4, Range(1))
@@ -106,6 +108,7 @@ PRESETS = {
     "tuned": TSSDConfig(),
     "paper": TSSDConfig(
         per_class_from=None,
+        one_sided=False,
         feature_score="row_sum",
         feature_per_class=True,
         min_distance=0.0,
@@ -151,13 +154,13 @@ def divide(
 def psd(snapshot: Snapshot, given_labels: torch.Tensor, config: TSSDConfig):
     """Parallel Sample Division: p_loss, p_feature (N,) float32, certain positives, certain negatives (N,) bool."""
     num_classes = snapshot.logits.shape[1]
-    p_loss = loss_stream(snapshot.losses, given_labels, num_classes, config.per_class_from, one_sided=True)
+    p_loss = loss_stream(snapshot.losses, given_labels, num_classes, config.per_class_from, config.one_sided)
     if agreement(snapshot.logits, given_labels) < config.trust_from:
         return p_loss, p_loss, p_loss > config.tau, p_loss < 1 - config.tau
     weight = p_loss
     for _ in range(1 if config.feature_score == "row_sum" else config.feature_rounds):
         similarity = feature_similarity(snapshot.features, given_labels, num_classes, weight, config.feature_score)
-        p_feature = feature_stream(similarity, given_labels, num_classes, config.feature_per_class, one_sided=True)
+        p_feature = feature_stream(similarity, given_labels, num_classes, config.feature_per_class, config.one_sided)
         weight = p_loss * p_feature
     believed = p_loss, p_feature
     if config.min_distance:  # the sets alone: the probabilities keep the order of an undivided class's labels

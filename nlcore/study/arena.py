@@ -4,8 +4,12 @@ A cell is one dataset, size and noise; its runs differ by seed. Differences are 
 same seed see the same wrong labels. Over cells, methods are compared by their rank in each (Demsar, JMLR 2006).
 """
 
+import json
 import math
+from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,6 +83,63 @@ def over_cells(differences: pd.DataFrame) -> pd.DataFrame:
     }
     table = pd.DataFrame.from_dict(lines, orient="index", columns=["cells", "mean", "low", "high", "worst"])
     return table.sort_values("mean", ascending=False)
+
+
+def mining_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """What mining adds to TSSD's labelled set in the last division: a row for each cell, means over seeds.
+
+    Columns: `mined`, their number; `right`, the share of right labels among them; `F1` of the labelled set, `without`
+    the mined ones, and the `gain`. Shares and F1 in per cent; without mined samples `right` is NaN.
+    """
+
+    def numbers(last: dict[str, Any]) -> dict[str, float | None]:
+        mined, certain, labelled = last["sets"]["mined"], last["sets"]["positive"], last["labelled"]
+        without = f1(certain["precision"], certain["recall"])
+        row = {"mined": mined["size"], "right": mined["precision"] and 100 * mined["precision"]}
+        return row | {"F1": 100 * (labelled["f1"] or 0), "without": 100 * without}
+
+    table = _last_epochs(runs[runs["contender"] == "tssd"], "sets", numbers)
+    return table if table.empty else table.assign(gain=table["F1"] - table["without"])
+
+
+def f1(precision: float | None, recall: float | None) -> float:
+    """Harmonic mean of two shares; 0 where one of them is 0 or unknown."""
+    return 2 * precision * recall / (precision + recall) if precision and recall else 0.0
+
+
+def verdict_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Anchor's verdicts in the last division beside the network's own predictions: a row for each cell, means over
+    seeds.
+
+    Columns as in `nlcore.training.report.describe_verdicts`, shares in per cent; `lead`, the verdicts that became
+    labels less as many of the surest predictions.
+    """
+
+    def numbers(last: dict[str, Any]) -> dict[str, float | None]:
+        shares = {name: value and 100 * value for name, value in last["verdicts"].items() if name.endswith("right")}
+        return {name: last["verdicts"][name] for name in ("used", "all")} | shares
+
+    table = _last_epochs(runs[runs["contender"] == "anchor"], "verdicts", numbers)
+    return table if table.empty else table.assign(lead=table["right"] - table["argmax_right"])
+
+
+def _last_epochs(
+    runs: pd.DataFrame, needed: str, numbers: Callable[[dict[str, Any]], dict[str, float | None]]
+) -> pd.DataFrame:
+    """Mean over seeds of what `numbers` says about the last history row of each run that has the `needed` entry."""
+    rows = []
+    for _, one in runs.iterrows():
+        last = json.loads(Path(one["path"]).read_text(encoding="utf-8"))["history"][-1]
+        if last.get(needed):
+            rows.append({name: one[name] for name in CELL} | numbers(last))
+    if not rows:
+        return pd.DataFrame()
+    return (
+        pd.DataFrame(rows)
+        .astype(dict.fromkeys(set(rows[0]) - set(CELL), float))
+        .groupby(CELL, sort=False, dropna=False)
+        .mean()
+    )
 
 
 def average_ranks(means: pd.DataFrame) -> pd.Series:

@@ -1,5 +1,7 @@
 """Comparisons over cells and seeds, with numbers that can be worked out by hand."""
 
+import json
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -14,9 +16,11 @@ from nlcore.study.arena import (
     contenders,
     critical_difference,
     indistinguishable,
+    mining_table,
     over_cells,
     paired_differences,
     rank_figure,
+    verdict_table,
 )
 
 
@@ -86,6 +90,37 @@ def test_over_cells_names_the_worst_cell(frame):
     table = over_cells(paired_differences(contenders(frame), "dividemix"))
     assert table.index.tolist() == ["tssd", "ce"]
     assert table.loc["tssd", ["cells", "mean", "worst"]].tolist() == [2, 1.0, -0.5]
+
+
+def with_histories(frame: pd.DataFrame, folder, lasts: list[dict]) -> pd.DataFrame:
+    """Runs whose stored files end with these epochs."""
+    paths = [folder / f"{number}.json" for number in range(len(lasts))]
+    for path, last in zip(paths, lasts, strict=True):
+        path.write_text(json.dumps({"history": [{"epoch": 1}, last]}))
+    return contenders(frame.assign(path=[str(path) for path in paths]))
+
+
+def test_what_mining_adds_is_read_from_the_last_division(tmp_path):
+    runs = made({("symmetric", "tssd", seed): 90.0 for seed in range(3)})
+    certain = {"size": 50, "precision": 0.9, "recall": 0.6}
+    lasts = [
+        {"sets": {"positive": certain, "mined": {"size": 10, "precision": right}}, "labelled": {"f1": f1}}
+        for right, f1 in ((0.8, 0.75), (0.6, 0.73))
+    ] + [{"sets": {"positive": certain, "mined": {"size": 0, "precision": None}}, "labelled": {"f1": 0.72}}]
+    (row,) = mining_table(with_histories(runs, tmp_path, lasts)).to_dict("records")
+    assert row["mined"] == pytest.approx(20 / 3) and row["right"] == pytest.approx(70)  # of those that mined at all
+    assert row["without"] == pytest.approx(72) and row["F1"] == pytest.approx(100 * (0.75 + 0.73 + 0.72) / 3)
+    assert row["gain"] == pytest.approx(row["F1"] - row["without"])
+
+
+def test_verdicts_stand_beside_predictions_and_cells_without_any_are_left_out(tmp_path):
+    runs = made({(noise, "anchor", 0): 90.0 for noise in ("symmetric", "idn_xia")})
+    said = {"used": 4, "right": 0.75, "argmax_right": 0.5, "all": 8, "all_right": 0.5, "all_argmax_right": None}
+    table = verdict_table(with_histories(runs, tmp_path, [{"verdicts": said}, {}]))
+    assert table.index.get_level_values("noise").tolist() == ["symmetric"]
+    (row,) = table.to_dict("records")
+    assert (row["used"], row["right"], row["lead"]) == (4, 75, 25) and np.isnan(row["all_argmax_right"])
+    assert verdict_table(contenders(runs.assign(path="none", method="ce"))).empty
 
 
 def test_ranks_are_averaged_over_the_cells_in_which_all_ran(frame):

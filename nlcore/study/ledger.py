@@ -15,7 +15,8 @@ import pandas as pd
 from nlcore.basics.files import user_path
 
 FEWEST = 3  # seeds that can confirm anything
-VERDICTS = ("reproduced", "partly", "not", "not available", "open")
+VERDICTS = ("holds", "some hold", "only leans", "contradicted", "not available", "open")
+DECIDED = VERDICTS[:4]
 
 
 def t_interval(values: list[float], level: float = 0.95) -> tuple[float, float, float]:
@@ -73,9 +74,9 @@ def _difference(numbers: dict[str, float | None], first: str, second: str | floa
 def verdict(row: dict[str, Any], level: float = 0.95) -> str:
     """One of `VERDICTS`.
 
-    `not available` if the row says why it cannot be decided here, `open` if no test has `FEWEST` seeds. Else
-    `reproduced` if every test holds in every condition, `not` if every one fails, and `partly` in between. A test with
-    too few seeds can only count against a claim.
+    `not available` if the row says why it cannot be decided here, `open` if no test has `FEWEST` seeds. Else, over all
+    conditions: `holds` if every test holds, `some hold` if one does, `contradicted` if every one fails, and `only
+    leans` if none holds and not all fail. A test with too few seeds can only count against a claim.
     """
     if row["unavailable"]:
         return "not available"
@@ -83,7 +84,9 @@ def verdict(row: dict[str, Any], level: float = 0.95) -> str:
     if not (tests["n"] >= FEWEST).any():
         return "open"
     outcomes = set(tests["outcome"]) - {"too few"}
-    return "reproduced" if outcomes == {"holds"} else "not" if outcomes == {"fails"} else "partly"
+    if "holds" in outcomes:
+        return "holds" if outcomes == {"holds"} else "some hold"
+    return "contradicted" if outcomes == {"fails"} else "only leans"
 
 
 def read_ledger(folder: str | Path) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from nlcore.study.ledger import VERDICTS, differences, read_ledger, t_interval, verdict
+from nlcore.study.ledger import DECIDED, VERDICTS, differences, read_ledger, t_interval, verdict
 
 CLEARLY, BARELY, AGAINST = (4.0, 5.0, 6.0), (-1.0, 0.5, 4.0), (-3.0, -2.0, -2.5)
 
@@ -31,22 +31,23 @@ def test_one_value_has_no_interval():
 @pytest.mark.parametrize(
     ("conditions", "expected"),
     [
-        ([CLEARLY], "reproduced"),
-        ([CLEARLY, CLEARLY], "reproduced"),
-        ([BARELY], "partly"),  # the mean is above, its interval is not
-        ([CLEARLY, BARELY], "partly"),
-        ([CLEARLY, AGAINST], "partly"),
-        ([BARELY, AGAINST], "partly"),
-        ([AGAINST], "not"),
-        ([AGAINST, AGAINST], "not"),
-        ([(0.0, 0.0, 0.0)], "not"),  # no difference is no support
+        ([CLEARLY], "holds"),
+        ([CLEARLY, CLEARLY], "holds"),
+        ([BARELY], "only leans"),  # the mean is above, its interval is not
+        ([CLEARLY, BARELY], "some hold"),
+        ([CLEARLY, AGAINST], "some hold"),
+        ([BARELY, AGAINST], "only leans"),
+        ([AGAINST], "contradicted"),
+        ([AGAINST, AGAINST], "contradicted"),
+        ([(0.0, 0.0, 0.0)], "contradicted"),  # no difference is no support
         ([(5.0,)], "open"),
         ([(5.0, 5.1)], "open"),
         ([(-5.0,)], "open"),
         ([], "open"),
-        ([CLEARLY, (5.0,)], "reproduced"),  # too few seeds do not confirm, and do not refute
-        ([CLEARLY, (-5.0,)], "partly"),  # ... but they can count against
-        ([AGAINST, (5.0,)], "not"),
+        ([CLEARLY, (5.0,)], "holds"),  # too few seeds do not confirm, and do not refute
+        ([CLEARLY, (-5.0,)], "some hold"),  # ... but they can count against
+        ([AGAINST, (5.0,)], "contradicted"),
+        ([BARELY, (-5.0,)], "only leans"),
     ],
 )
 def test_the_verdict_follows_from_the_differences(conditions, expected):
@@ -55,18 +56,23 @@ def test_the_verdict_follows_from_the_differences(conditions, expected):
 
 
 def test_a_margin_has_to_be_passed():
-    assert verdict(row(CLEARLY, margin=1.0)) == "reproduced"
-    assert verdict(row(CLEARLY, margin=4.5)) == "partly"
-    assert verdict(row(CLEARLY, margin=9.0)) == "not"
+    assert verdict(row(CLEARLY, margin=1.0)) == "holds"
+    assert verdict(row(CLEARLY, margin=4.5)) == "only leans"
+    assert verdict(row(CLEARLY, margin=9.0)) == "contradicted"
 
 
 def test_a_wider_interval_confirms_less():
-    assert verdict(row(CLEARLY), level=0.95) == "reproduced"
-    assert verdict(row(CLEARLY), level=0.999) == "partly"
+    assert verdict(row(CLEARLY), level=0.95) == "holds"
+    assert verdict(row(CLEARLY), level=0.999) == "only leans"
 
 
 def test_a_row_that_cannot_be_decided_here_says_so_whatever_its_numbers():
     assert verdict(row(CLEARLY, unavailable="no such machine")) == "not available"
+
+
+def test_every_verdict_can_be_reached():
+    rows = [row(CLEARLY), row(CLEARLY, AGAINST), row(BARELY, AGAINST), row(AGAINST), row(unavailable="why"), row()]
+    assert tuple(map(verdict, rows)) == VERDICTS and tuple(map(verdict, rows[:4])) == DECIDED
 
 
 def test_differences_by_condition_and_test():

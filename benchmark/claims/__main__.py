@@ -1,11 +1,12 @@
 """Run the experiments of the reproduction ledger.
 
     python -m benchmark.claims T4 --seeds 0 1 2 3 4      # these seeds of one row
-    python -m benchmark.claims --all                     # whatever is missing; about an hour and a half of one core
+    python -m benchmark.claims --all                     # whatever is missing; most of an hour of one core
+    python -m benchmark.claims T1 T2 T11 A1 Q5 --again   # the rows that read results/arena, in seconds
     python -m benchmark.claims --list                    # the rows as they stand
 
-A row is stored after every seed, in results/claims. Runs that several rows need are made once in a process. CIFAR-10 is
-loaded as `nlcore.load_dataset` does.
+A row is stored after every seed, in results/claims. Runs that several rows need are made once in a process. Features of
+CIFAR-10 are loaded as `nlcore.load_dataset` does.
 """
 
 import argparse
@@ -27,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--again", action="store_true", help="run seeds that are stored as well")
     parser.add_argument("--list", action="store_true", help="run nothing")
     parser.add_argument("--out", type=Path, default=RESULTS / "claims", help="folder of the stored rows")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder in which `arena` holds stored results")
     asked = parser.parse_args(arguments)
     table = claims()
     chosen = [table[choose("row", name, table)] for name in (table if asked.all else asked.ids)]
@@ -41,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
         for seed in asked.seeds or claim.seeds
         if asked.again or asked.seeds or str(seed) not in stored_row(claim, asked.out)["runs"]
     ]
-    lab = Lab()
+    lab = Lab(asked.results)
     for seed, claim in sorted(jobs, key=lambda job: job[0]):  # seed by seed: neighbours share their runs
         row = run_seed(claim, lab, seed, asked.out)
         print(f"{claim.id} seed {seed}: {row['runs'][str(seed)]['cpu_seconds']} s, {verdict(row)}", flush=True)

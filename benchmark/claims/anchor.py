@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 
-from benchmark.claims.lab import CLEAN, DIGITS, NOISES, PHOTOS, Lab, Numbers, Warm, cells, generator, percent
-from benchmark.claims.tssd import STORED_DIVISIONS, stored_runs
+from benchmark.claims.lab import CLEAN, FEATURES, GLYPHS, NOISES, WHERE, Lab, Numbers, Warm, cells, generator, percent
+from benchmark.claims.tssd import beside
 from nlcore.methods import anchor
 from nlcore.selection.hallucination import Anchors
 from nlcore.selection.streams import class_means, loss_stream
 from nlcore.selection.voting import centred_unit, count_votes
-from nlcore.study.comparisons import correction_table, report_table
+from nlcore.study.comparisons import correction_table
+from nlcore.training.config import TrainConfig
 
 PRESETS = anchor.PRESETS
 
@@ -30,7 +31,7 @@ def make(warm: Warm, config: anchor.AnchorConfig, easy: torch.Tensor, chance: to
 
 
 def a1(lab: Lab, seed: int) -> Numbers:
-    return stored_runs(lab, seed, ("ce", "dividemix", "anchor"))
+    return beside(lab, seed, "anchor", ("ce", "dividemix", "tscsi"))
 
 
 def rank_correlation(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -38,32 +39,33 @@ def rank_correlation(a: torch.Tensor, b: torch.Tensor) -> float:
     return 100 * float(spearmanr(a.numpy(), b.numpy()).statistic)
 
 
-def difficulty(lab: Lab, seed: int) -> torch.Tensor:
-    """How hard each photograph is, (N,): the loss of its true label for a network taught on true labels only.
+def difficulty(lab: Lab, base: TrainConfig, seed: int) -> torch.Tensor:
+    """How hard each sample is, (N,): the loss of its true label for a network taught on true labels only.
 
-    Weights and views are those of another seed, so that the two networks share nothing but the images.
+    Weights and views are those of another seed, so that the two networks share nothing but the samples.
     """
-    config = replace(PHOTOS, seed=(seed + 1) % 3, **CLEAN)
+    config = replace(base, seed=(seed + 1) % 5, **CLEAN)
     return lab.warm(config).snapshot.losses
 
 
 def a2(lab: Lab, seed: int) -> Numbers:
-    hard = difficulty(lab, seed)
     found: Numbers = {}
-    for name, config in cells(PHOTOS, seed).items():
-        warm = lab.warm(config)
-        right, losses = warm.right, warm.snapshot.losses
-        learnt = first_epoch(warm.predictions, warm.true)
-        early = warm.predictions[1] == warm.given  # after the second epoch
-        lowest = losses.argsort()[: len(losses) // 4]
-        found[name] = {
-            "correlation of learning epoch and difficulty": rank_correlation(learnt[right], hard[right]),
-            "correlation of loss and difficulty": rank_correlation(losses[right], hard[right]),
-            "right labels followed early": percent(early[right]),
-            "wrong labels followed early": percent(early[~right]),
-            "right in the lowest quarter of losses": percent(right[lowest]),
-            "right in all": percent(right),
-        }
+    for base in (GLYPHS, FEATURES):
+        hard = difficulty(lab, base, seed)
+        for name, config in cells(base, seed).items():
+            warm = lab.warm(config)
+            right, losses = warm.right, warm.snapshot.losses
+            learnt = first_epoch(warm.predictions, warm.true)
+            early = warm.predictions[1] == warm.given  # after the second epoch
+            lowest = losses.argsort()[: len(losses) // 4]
+            found[name] = {
+                "correlation of learning epoch and difficulty": rank_correlation(learnt[right], hard[right]),
+                "correlation of loss and difficulty": rank_correlation(losses[right], hard[right]),
+                "right labels followed early": percent(early[right]),
+                "wrong labels followed early": percent(early[~right]),
+                "right in the lowest quarter of losses": percent(right[lowest]),
+                "right in all": percent(right),
+            }
     return found
 
 
@@ -74,22 +76,19 @@ def first_epoch(predictions: list[torch.Tensor], labels: torch.Tensor) -> torch.
 
 
 def a3(lab: Lab, seed: int) -> Numbers:
-    hard = difficulty(lab, seed)
     found: Numbers = {}
-    for name, config in cells(PHOTOS, seed).items():
-        warm = lab.warm(config)
-        chosen = loss_stream(warm.snapshot.losses, warm.given, warm.num_classes, None) > 0.5
-        recalls = recall_by_quarter(chosen, warm.right, hard)
-        found[name] = {f"recall, quarter {q + 1}": recall for q, recall in enumerate(recalls)}
-        found[name]["lost from easy to hard"] = recalls[0] - recalls[3]
-    lost = {kind: found[f"{where}, {kind}"].pop("lost from easy to hard") for where, kind in map(_split, found)}
-    found["idn_xia beside symmetric"] = {f"lost, {kind}": lost[kind] for kind in ("idn_xia", "symmetric")}
+    for base in (GLYPHS, FEATURES):
+        hard, lost = difficulty(lab, base, seed), {}
+        for name, config in cells(base, seed).items():
+            warm = lab.warm(config)
+            chosen = loss_stream(warm.snapshot.losses, warm.given, warm.num_classes, None) > 0.5
+            recalls = recall_by_quarter(chosen, warm.right, hard)
+            found[name] = {f"recall, quarter {q + 1}": recall for q, recall in enumerate(recalls)}
+            lost[config.noise] = recalls[0] - recalls[3]
+        found[f"{WHERE[base.dataset]}, idn_xia beside symmetric"] = {
+            f"lost, {kind}": lost[kind] for kind in ("idn_xia", "symmetric")
+        }
     return found
-
-
-def _split(condition: str) -> tuple[str, str]:
-    where, kind = condition.split(", ")
-    return where, kind
 
 
 def recall_by_quarter(chosen: torch.Tensor, right: torch.Tensor, difficulty: torch.Tensor) -> list[float]:
@@ -101,7 +100,7 @@ def recall_by_quarter(chosen: torch.Tensor, right: torch.Tensor, difficulty: tor
 
 def a4(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for base in (DIGITS, PHOTOS):
+    for base in (GLYPHS, FEATURES):
         for name, config in cells(base, seed).items():
             warm = lab.warm(config)
             found[name] = {"all labels": percent(warm.right)}
@@ -113,7 +112,7 @@ def a4(lab: Lab, seed: int) -> Numbers:
 
 def a5(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for name, config in cells(PHOTOS, seed).items():
+    for name, config in cells(GLYPHS, seed).items():
         warm = lab.warm(config)
         found[name] = {}
         for preset, settings in PRESETS.items():
@@ -144,14 +143,11 @@ def positions(anchors: Anchors, features: torch.Tensor) -> dict[str, float]:
 
 def a6(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for name, config in cells(PHOTOS, seed).items():
+    for name, config in (cells(GLYPHS, seed) | cells(FEATURES, seed)).items():
         warm = lab.warm(config)
         chance = generator(seed, "A6")
         table = correction_table(warm.snapshot, warm.given, warm.true, warm.classify, chance)
         found[name] = at_half(table) | papers_verdicts(warm, generator(seed, "A6 paper"))
-    for noise, rate in (("symmetric", 0.5), ("idn_xia", 0.4), ("asymmetric", 0.4)):
-        if report := lab.stored(STORED_DIVISIONS.format(noise=noise, rate=rate, seed=seed)):
-            found[f"CIFAR-10, 20,000 images, {noise}"] = at_half(report_table(report, "correction"))
     return found
 
 
@@ -188,32 +184,38 @@ def a7(lab: Lab, seed: int) -> Numbers:
         "no easiness weights": {"weight_by_easiness": False},
         "no corrected samples": {"correct": False},
     }
-    row = {}
-    for name, change in removed.items():
-        config = replace(DIGITS, method="anchor", preset="paper", seed=seed, **NOISES["idn_xia"])
-        row[name] = lab.train(replace(config, settings=replace(paper, **change))).result.last10
-    others = [value for name, value in row.items() if name not in ("everything", "no corrected samples")]
-    return {"digits, idn_xia": row | {"mean of the other removals": sum(others) / len(others)}}
+    base = replace(GLYPHS, method="anchor", preset="paper")
+    found: Numbers = {}
+    for name, config in cells(base, seed, idn_xia=NOISES["idn_xia"]).items():
+        row = {
+            part: lab.train(replace(config, settings=replace(paper, **change))).result.last
+            for part, change in removed.items()
+        }
+        others = [value for part, value in row.items() if part not in ("everything", "no corrected samples")]
+        found[name] = row | {"mean of the other removals": sum(others) / len(others)}
+    return found
 
 
 def a8(lab: Lab, seed: int) -> Numbers:
-    config = replace(DIGITS, method="anchor", seed=seed, **NOISES["idn_xia"])
-    row, seconds = {}, {}
-    for name, change in {
-        "one network": {},
-        "two networks": {"networks": 2},
-        "two networks, half the epochs": {"networks": 2, "epochs": config.epochs // 2},
-    }.items():
-        started = time.process_time()
-        row[name] = lab.train(replace(config, **change), "timed training").result.last10
-        seconds[name] = time.process_time() - started
-    row["time of two in % of one"] = 100 * seconds["two networks"] / seconds["one network"]
-    return {"digits, idn_xia": row}
+    found: Numbers = {}
+    for name, config in cells(replace(GLYPHS, method="anchor"), seed, idn_xia=NOISES["idn_xia"]).items():
+        half = lab.resolved(config).epochs // 2
+        row, seconds = {}, {}
+        for way, change in {
+            "one network": {},
+            "two networks": {"networks": 2},
+            "two networks, half the epochs": {"networks": 2, "epochs": half},
+        }.items():
+            started = time.process_time()
+            row[way] = lab.train(replace(config, **change), "timed training").result.last
+            seconds[way] = time.process_time() - started
+        found[name] = row | {"time of two in % of one": 100 * seconds["two networks"] / seconds["one network"]}
+    return found
 
 
 def a9(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for name, config in cells(PHOTOS, seed).items():
+    for name, config in cells(FEATURES, seed).items():
         warm = lab.warm(config)
         settings = PRESETS["tuned"]
         easy, hard = easy_and_hard(warm, settings)
@@ -242,10 +244,12 @@ def nearest_vote(queries: torch.Tensor, anchors: Anchors, way: str, centre: torc
 
 def a10(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    noises = {name: NOISES[name] for name in ("symmetric", "idn_xia")}
-    for name, config in cells(replace(DIGITS, method="anchor"), seed, **noises).items():
+    for name, config in cells(replace(FEATURES, method="anchor"), seed, idn_xia=NOISES["idn_xia"]).items():
         run = lab.train(config)
-        state, first, last = run.first.state, run.first, run.last
+        state, first, last = run.last.state, run.correcting, run.last
+        if first is None:
+            found[name] = {"number corrected": 0.0}
+            continue
         given, true = state.given_labels, state.true_labels
         hard_wrong = (first.division.membership != 0) & (given != true)
         corrected = hard_wrong & first.division.labelled & (first.division.target == true)

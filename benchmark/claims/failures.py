@@ -7,9 +7,9 @@ import torch
 from benchmark.claims.anchor import PRESETS, easy_and_hard, make
 from benchmark.claims.lab import (
     CLEAN,
-    DIGITS,
+    FEATURES,
+    GLYPHS,
     NOISES,
-    PHOTOS,
     Lab,
     Numbers,
     blurred_rows,
@@ -36,7 +36,7 @@ def w1(lab: Lab, seed: int) -> Numbers:
 
 def w2(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for name, config in cells(PHOTOS, seed).items():
+    for name, config in cells(GLYPHS, seed).items():
         warm = lab.warm(config)
         found[name] = {}
         for preset, settings in tssd.PRESETS.items():
@@ -59,9 +59,9 @@ def w2(lab: Lab, seed: int) -> Numbers:
 def w3(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
     for ratio in RATIOS:
-        warm = lab.warm(replace(PHOTOS, seed=seed, **NOISES["symmetric"]), long_tail(ratio))
+        warm = lab.warm(replace(FEATURES, seed=seed, **NOISES["symmetric"]), long_tail(ratio))
         sizes = torch.bincount(warm.true, minlength=warm.num_classes).argsort(descending=True, stable=True)
-        row = found[f"CIFAR-10, ratio {ratio}"] = {}
+        row = found[f"CIFAR-10 features, ratio {ratio}"] = {}
         for preset, settings in tssd.PRESETS.items():
             chance = generator(seed, f"W3 {preset}")
             division, _ = tssd.divide(warm.snapshot, warm.given, None, settings, {}, chance)
@@ -73,7 +73,7 @@ def w3(lab: Lab, seed: int) -> Numbers:
 
 def w4(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for name, config in cells(DIGITS, seed, **{"half of them blurred": CLEAN}).items():
+    for name, config in cells(GLYPHS, seed, **{"half of them blurred": CLEAN}).items():
         warm = lab.warm(config, half_blurred)
         blurred = torch.zeros_like(warm.right)
         blurred[blurred_rows(len(blurred), config.seed)] = True
@@ -92,7 +92,7 @@ def w4(lab: Lab, seed: int) -> Numbers:
 
 def w5(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for name, config in cells(PHOTOS, seed).items():
+    for name, config in cells(GLYPHS, seed).items():
         warm = lab.warm(config)
         paper = PRESETS["paper"]
         easy, _ = easy_and_hard(warm, paper)
@@ -129,7 +129,7 @@ def spread(anchors: Anchors, features: torch.Tensor, labels: torch.Tensor) -> fl
 
 def w6(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for name, config in cells(PHOTOS, seed).items():
+    for name, config in cells(GLYPHS, seed).items():
         warm, fresh = lab.warm(config), lab.untrained(config)
         easy, hard = easy_and_hard(warm, PRESETS["tuned"])
         row = found[name] = {"most frequent true class": percent_of_mode(warm.true[hard])}
@@ -150,11 +150,11 @@ def percent_of_mode(labels: torch.Tensor) -> float:
 
 def w7(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for name, config in cells(replace(DIGITS, method="anchor"), seed).items():
+    for name, config in cells(replace(FEATURES, method="anchor"), seed, idn_xia=NOISES["idn_xia"]).items():
         settings = replace(PRESETS["tuned"], weight_by_easiness=False)
         found[name] = {
-            "easiness as weight": lab.train(config).result.last10,
-            "weight 1": lab.train(replace(config, settings=settings)).result.last10,
+            "easiness as weight": lab.train(config).result.last,
+            "weight 1": lab.train(replace(config, settings=settings)).result.last,
         }
     return found
 

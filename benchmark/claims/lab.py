@@ -1,20 +1,25 @@
 """The runs that the claims look at, each made once in a process however many claims ask for it."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from nlcore.basics.chance import stream
 from nlcore.data.datasets import Dataset, load_dataset
+from nlcore.results.grids import read_grid
 from nlcore.selection.division import Snapshot
 from nlcore.training.config import TrainConfig
 from nlcore.training.engine import Epoch, run
+from nlcore.training.epoch import ssl_epoch, warmup_epoch
 from nlcore.training.observe import observe
 from nlcore.training.result import Result
 from nlcore.training.run import prepare, train
@@ -23,12 +28,14 @@ from nlcore.training.state import State, start
 Numbers = dict[str, dict[str, float | None]]  # condition -> name -> number
 RESULTS = Path(__file__).parents[2] / "results"
 
-# Half of the digits: with all of them every method ends at 99 %, and nothing can be told apart.
-DIGITS = TrainConfig(dataset="digits", subset=700, epochs=30, network="digits_cnn", threads=1, device="cpu")
-# Real photographs, as many as two cores can afford. 8 epochs of warm-up are 1,000 steps.
-PHOTOS = TrainConfig(
-    dataset="cifar10", subset=8000, network="tiny", epochs=60, warmup_epochs=8, threads=1, device="cpu"
-)
+ARENA = Path(__file__).parents[1] / "arena.yml"
+
+# Cells of the arena, with the recipes of their data. Letters that are hard by construction: 9 epochs of warm-up and 21
+# that divide.
+GLYPHS = TrainConfig(dataset="glyphs", threads=1, device="cpu")
+# Photographs as a pretrained network sees them: 3 epochs of warm-up and 9 that divide.
+FEATURES = TrainConfig(dataset="cifar10_features", subset=20_000, threads=1, device="cpu")
+WHERE = {"glyphs": "glyphs", "cifar10_features": "CIFAR-10 features", "cifar100_features": "CIFAR-100 features"}
 # The same nominal rate; symmetric noise never redraws the true label, so that its realised rate is that of idn_xia.
 NOISES: dict[str, dict[str, Any]] = {
     "symmetric": {"noise": "symmetric", "rate": 0.4, "noise_options": {"include_true": False}},
@@ -74,10 +81,13 @@ class Warm:
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run, with the first and the last of its epochs that divided (None for cross-entropy)."""
+    """A finished run, with the first of its epochs that gave a sample another label and the last that divided.
+
+    Both are None where there is no such epoch.
+    """
 
     result: Result
-    first: Epoch | None
+    correcting: Epoch | None
     last: Epoch | None
 
 
@@ -85,7 +95,7 @@ class Lab:
     """Makes runs and remembers them. `changes` replaces fields of every configuration, for tests at toy size.
 
     `used` lists what has been asked for since it was last emptied: configurations, by the fields that differ from
-    their defaults, and names of stored files. So each row can say what its numbers come from.
+    their defaults, and whose stored results. So each row can say what its numbers come from.
     """
 
     def __init__(self, results: Path = RESULTS, **changes: Any):
@@ -125,6 +135,10 @@ class Lab:
 
         return self._once("warm-up", config, make, **({"data": change.__name__} if change else {}))
 
+    def resolved(self, config: TrainConfig) -> TrainConfig:
+        """A configuration with the lab's changes, filled in."""
+        return replace(config, **self.changes).resolved()
+
     def untrained(self, config: TrainConfig) -> Warm:
         """The state before the first step."""
 
@@ -139,26 +153,72 @@ class Lab:
         """A whole run. Another `trainer` needs a `name` of its own."""
 
         def make(config: TrainConfig) -> Trained:
-            divided: list[Epoch] = []
+            kept: dict[str, Epoch] = {}
 
             def remember(epoch: Epoch) -> None:
                 if epoch.division is not None:
-                    divided[1:] = [epoch]  # the first one stays, the second place is the latest one's
+                    kept["last"] = epoch
+                    if (epoch.division.target != epoch.state.given_labels).any():
+                        kept.setdefault("correcting", epoch)
 
             result = trainer(config, on_epoch=remember)
-            return Trained(result, divided[0] if divided else None, divided[-1] if divided else None)
+            return Trained(result, kept.get("correcting"), kept.get("last"))
 
         return self._once(name, config, make)
 
-    def stored(self, name: str) -> dict[str, Any] | None:
-        """The first stored result whose path in the results folder matches a pattern; None if there is none."""
-        paths = sorted(self.results.glob(name))
-        if not paths:
-            return None
-        said = {"stored": paths[0].relative_to(self.results).as_posix()}
-        if said not in self.used:
-            self.used.append(said)
-        return json.loads(paths[0].read_text(encoding="utf-8"))
+    def arena(self, seed: int, methods: tuple[str, ...]) -> dict[str, dict[str, float]]:
+        """Condition -> method -> accuracy in the last epoch, in per cent, of the arena's stored cells with this seed.
+
+        Results of other presets than today's are not read: a name ends in a digest of its configuration.
+        """
+        found: dict[str, dict[str, float]] = {}
+        for name, config in arena_cells().items():
+            path = self.results / "arena" / f"{name}.json"
+            if config.seed == seed and config.method in methods and path.exists():
+                last = json.loads(path.read_text(encoding="utf-8"))["last"]
+                found.setdefault(condition(config), {})[config.method] = last
+        self.used += [said for said in ({"stored": "arena", "methods": list(methods)},) if said not in self.used]
+        return found
+
+
+@cache
+def arena_cells() -> dict[str, TrainConfig]:
+    """The arena's cells of 20,000 samples, or of all glyphs, of one network and without a hold-out, by their names."""
+    cells = read_grid(ARENA)
+    sizes = {"glyphs": None, "cifar10_features": 20_000, "cifar100_features": 20_000}
+    return {
+        name: config
+        for name, config in cells.items()
+        if config.subset == sizes[config.dataset] and not config.holdout and config.networks == 1
+    }
+
+
+def condition(config: TrainConfig) -> str:
+    """Data and noise of a cell in words: `glyphs, symmetric 20 %`, `CIFAR-10 features, people, worst`."""
+    kind, _, which = config.noise.partition(":")
+    if kind == "human":
+        noise = f"people, {which}"
+    elif kind == "file":
+        noise = "CAL's file, 40 %"
+    else:
+        noise = f"{kind} {100 * config.rate:g} %"
+    return f"{WHERE[config.dataset]}, {noise}"
+
+
+def epoch_seconds(state: State, module, warm: Warm, repeats: int = 3) -> float:
+    """CPU seconds of one epoch: median of a few. A method divides the shared snapshot, then trains on it."""
+    taken = []
+    for _ in range(repeats):
+        started = time.process_time()
+        if module is None:
+            warmup_epoch(state)
+        else:
+            observe(state)
+            settings, chance = state.config.settings, state.generator
+            division, _ = module.divide(warm.snapshot, warm.given, None, settings, {}, chance)
+            ssl_epoch(state, division)
+        taken.append(time.process_time() - started)
+    return float(np.median(taken))
 
 
 def _subset(config: TrainConfig) -> Dataset:
@@ -172,8 +232,8 @@ def generator(seed: int, purpose: str) -> torch.Generator:
 
 
 def cells(base: TrainConfig, seed: int, **noises: dict[str, Any]) -> dict[str, TrainConfig]:
-    """Condition -> configuration of a base for each noise (all of `NOISES` by default): `CIFAR-10, idn_xia`."""
-    where = {"digits": "digits", "cifar10": "CIFAR-10"}[base.dataset]
+    """Condition -> configuration of a base for each noise (all of `NOISES` by default): `glyphs, idn_xia`."""
+    where = WHERE[base.dataset]
     return {f"{where}, {name}": replace(base, seed=seed, **noise) for name, noise in (noises or NOISES).items()}
 
 

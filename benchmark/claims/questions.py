@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmark.claims.anchor import PRESETS, easy_and_hard, make, positions
-from benchmark.claims.lab import DIGITS, NOISES, PHOTOS, Lab, Numbers, Warm, cells, generator, long_tail, percent
+from benchmark.claims.lab import FEATURES, GLYPHS, NOISES, Lab, Numbers, Warm, cells, generator, long_tail, percent
+from benchmark.claims.tssd import beside
 from nlcore.basics.chance import seeded, stream
 from nlcore.methods import anchor, tssd
 from nlcore.noise.models import symmetric
@@ -23,8 +24,8 @@ RATIOS = (10, 50)
 def q1(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
     for ratio in RATIOS:
-        warm = lab.warm(replace(PHOTOS, seed=seed, **NOISES["symmetric"]), long_tail(ratio))
-        row = found[f"CIFAR-10, ratio {ratio}"] = {}
+        warm = lab.warm(replace(FEATURES, seed=seed, **NOISES["symmetric"]), long_tail(ratio))
+        row = found[f"CIFAR-10 features, ratio {ratio}"] = {}
         for name, balance in (("with the cap", True), ("without the cap", False)):
             easy, _ = easy_and_hard(warm, replace(PRESETS["tuned"], balance=balance))
             chosen = torch.zeros_like(warm.right).index_fill(0, easy, True)
@@ -130,7 +131,7 @@ def verdict_precision(warm: Warm, settings: anchor.AnchorConfig, chance: torch.G
 
 def q3(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for name, config in cells(PHOTOS, seed).items():
+    for name, config in cells(GLYPHS, seed).items():
         warm = lab.warm(config)
         row = found[name] = {}
         for share in (0.5, 0.75, 1.0):
@@ -147,7 +148,7 @@ def q3(lab: Lab, seed: int) -> Numbers:
 
 def q4(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for name, config in cells(PHOTOS, seed).items():
+    for name, config in cells(GLYPHS, seed).items():
         warm = lab.warm(config)
         row = found[name] = {}
         for number in (1, 5, 20):
@@ -160,14 +161,7 @@ def q4(lab: Lab, seed: int) -> Numbers:
 
 
 def q5(lab: Lab, seed: int) -> Numbers:
-    found: Numbers = {}
-    for noise, rates in {"symmetric": (0.2, 0.4, 0.6), "idn_xia": (0.2, 0.4, 0.6), "pairflip": (0.4,)}.items():
-        for rate in rates:
-            row = found[f"digits, {noise} {rate:.0%}"] = {}
-            for method in ("ce", "anchor"):
-                config = replace(DIGITS, method=method, seed=seed, noise=noise, rate=rate)
-                row[method] = lab.train(config).result.last10
-    return found
+    return beside(lab, seed, "anchor", ("ce",))
 
 
 RUNS = {"Q1": q1, "Q2": q2, "Q3": q3, "Q4": q4, "Q5": q5}

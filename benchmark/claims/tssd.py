@@ -1,29 +1,42 @@
 """The rows of TSSD (arXiv 2404.10499): what it claims, and the experiment that decides each claim."""
 
-import time
 from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
 import torch
 
-from benchmark.claims.lab import CLEAN, DIGITS, NOISES, PHOTOS, Lab, Numbers, Warm, cells, generator, percent
+from benchmark.claims.lab import (
+    CLEAN,
+    FEATURES,
+    GLYPHS,
+    NOISES,
+    Lab,
+    Numbers,
+    Warm,
+    cells,
+    epoch_seconds,
+    generator,
+    percent,
+)
 from nlcore.methods import dividemix, tssd
-from nlcore.selection.division import Division
-from nlcore.selection.purification import fit_meta_classifier, meta_features, purification_score, random_other_label
+from nlcore.selection.purification import (
+    fit_meta_classifier,
+    likely_other_label,
+    meta_features,
+    purification_score,
+    random_other_label,
+)
 from nlcore.selection.streams import class_means
-from nlcore.study.comparisons import report_table, roc_auc
+from nlcore.selection.voting import estimate_transition
+from nlcore.study.comparisons import roc_auc
 from nlcore.training.config import TrainConfig
-from nlcore.training.epoch import ssl_epoch, warmup_epoch
 from nlcore.training.observe import observe
 from nlcore.training.result import Result
 from nlcore.training.run import prepare, train
 from nlcore.training.state import start
 
 PRESETS = tssd.PRESETS
-# What the tuned preset learns from now, and what it did when the stored reports were made.
-OWN_NEGATIVES = "meta classifier, likely negatives (tuned)", "meta classifier, random negatives"
-STORED_DIVISIONS = "division/cifar10_20000_{noise}_{rate}_seed{seed}.json"
 
 
 def quality(labelled: torch.Tensor, right: torch.Tensor) -> dict[str, float]:
@@ -34,49 +47,34 @@ def quality(labelled: torch.Tensor, right: torch.Tensor) -> dict[str, float]:
     return {"precision": 100 * precision, "recall": 100 * recall, "F1": 100 * f1}
 
 
-def stored_runs(lab: Lab, seed: int, methods: tuple[str, ...]) -> Numbers:
-    """Accuracies in the last epoch and their mean over the last ten, of the CPU grid's cells with this seed."""
-    found: Numbers = {}
-    for noise in ("symmetric_0.5", "idn_xia_0.4", "human-worst"):
-        cell = {m: lab.stored(f"cpu/cifar10_n8000_{noise}_{m}_tuned_90epochs_seed{seed}_*.json") for m in methods}
-        if all(cell.values()):
-            found[f"CIFAR-10 at 90 epochs, {noise}"] = {
-                f"{method}, {which}": run[which] for method, run in cell.items() for which in ("last", "last10", "best")
-            }
-    return found
+def beside(lab: Lab, seed: int, method: str, others: tuple[str, ...]) -> Numbers:
+    """Accuracies of a method and of others in the arena's cells, where it and one of them have been run."""
+    cells = lab.arena(seed, (method, *others))
+    return {name: cell for name, cell in cells.items() if method in cell and len(cell) > 1}
 
 
 def t1(lab: Lab, seed: int) -> Numbers:
-    return stored_runs(lab, seed, ("ce", "dividemix", "tssd"))
+    return beside(lab, seed, "tssd", ("ce", "dividemix"))
 
 
 def t2(lab: Lab, seed: int) -> Numbers:
-    kinds = {"symmetric": (0.2, 0.45, 0.8), "asymmetric": (0.2, 0.4), "pairflip": (0.2, 0.45)}
     found: Numbers = {}
-    for noise, rates in kinds.items():
-        row = found.setdefault(f"digits, {noise}", {})
-        for rate, words in zip(rates, ("the low rate", "the high rate", "80 %"), strict=False):
-            for method in ("dividemix", "tssd"):
-                config = replace(DIGITS, method=method, seed=seed, noise=noise, rate=rate)
-                row[f"{method} at {words}"] = lab.train(config).result.last10
-            row[f"gain at {words}"] = row[f"tssd at {words}"] - row[f"dividemix at {words}"]
+    for name, cell in beside(lab, seed, "tssd", ("dividemix",)).items():
+        where, _, noise = name.partition(", ")
+        if noise.startswith("symmetric "):
+            rate = noise.removeprefix("symmetric ")
+            row = found.setdefault(f"{where}, symmetric", {})
+            row |= {f"{method} at {rate}": accuracy for method, accuracy in cell.items()}
+            row[f"gain at {rate}"] = cell["tssd"] - cell["dividemix"]
     return found
 
 
 def t3(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for name, config in cells(PHOTOS, seed).items():
+    for name, config in cells(FEATURES, seed).items():
         warm = lab.warm(config)
         p_loss, p_feature, _, _ = tssd.psd(warm.snapshot, warm.given, PRESETS["paper"])
         found[name] = streams(p_loss, p_feature, warm.right)
-    for noise, rate in (("symmetric", 0.5), ("idn_xia", 0.4), ("asymmetric", 0.4)):
-        if report := lab.stored(STORED_DIVISIONS.format(noise=noise, rate=rate, seed=seed)):
-            auc = 100 * report_table(report, "selection")["AUC"]
-            found[f"CIFAR-10, 20,000 images, {noise}"] = {
-                "AUC of loss": auc["loss only, mixture per class"],
-                "AUC of feature": auc["feature only: margin"],
-                "AUC of both": auc["mean of both"],
-            }
     return found
 
 
@@ -100,7 +98,7 @@ def streams(p_loss: torch.Tensor, p_feature: torch.Tensor, right: torch.Tensor) 
 
 def t4(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for base in (DIGITS, PHOTOS):
+    for base in (GLYPHS, FEATURES):
         for name, config in cells(base, seed, **{"no noise": CLEAN}).items():
             warm = lab.warm(config)
             row = found.setdefault(name, {})
@@ -118,21 +116,12 @@ def t4(lab: Lab, seed: int) -> Numbers:
 
 def t5(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for name, config in cells(PHOTOS, seed).items():
+    for name, config in cells(FEATURES, seed).items():
         warm = lab.warm(config)
         found[name] = {}
         for preset, settings in PRESETS.items():
             mined = mining(warm, settings, generator(seed, f"T5 {preset}"))
             found[name] |= {f"{preset}: {what}": value for what, value in mined.items()}
-    for noise, rate in (("symmetric", 0.5), ("idn_xia", 0.4), ("asymmetric", 0.4)):
-        if report := lab.stored(STORED_DIVISIONS.format(noise=noise, rate=rate, seed=seed)):
-            precision = 100 * report_table(report, "mining")["precision"]
-            row = found[f"CIFAR-10, 20,000 images, {noise}"] = {}
-            own = next(way for way in OWN_NEGATIVES if way in precision)
-            for preset, way in (("tuned", own), ("paper", "meta classifier, certain negatives (paper)")):
-                row[f"{preset}: mined"] = precision[way]
-                row[f"{preset}: random"] = precision["random"]
-                row[f"{preset}: without features"] = precision["loss stream"]
     return found
 
 
@@ -170,7 +159,11 @@ def without_features(
 
     clean = describe(given[positive], positive)
     if config.meta == "synthetic":
-        noisy = describe(random_other_label(given[positive], warm.num_classes, chance), positive)
+        if config.negatives == "transition":
+            other = likely_other_label(given[positive], estimate_transition(snapshot.logits, given), chance)
+        else:
+            other = random_other_label(given[positive], warm.num_classes, chance)
+        noisy = describe(other, positive)
     else:
         noisy = describe(given[negative], negative)
     classifier, _ = fit_meta_classifier(clean, noisy, config.meta_passes, chance)
@@ -179,14 +172,9 @@ def without_features(
 
 def t6(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for name, config in cells(DIGITS, seed).items():
+    for name, config in cells(FEATURES, seed, idn_xia=NOISES["idn_xia"]).items():
         runs = {method: lab.train(replace(config, method=method)).result for method in ("tssd", "dividemix")}
         found[name] = progress({method: result.history for method, result in runs.items()})
-    for noise in ("symmetric_0.5", "idn_xia_0.4", "human-worst"):
-        pattern = f"cpu/cifar10_n8000_{noise}_{{}}_tuned_90epochs_seed{seed}_*.json"
-        cell = {method: lab.stored(pattern.format(method)) for method in ("tssd", "dividemix")}
-        if all(cell.values()):
-            found[f"CIFAR-10 at 90 epochs, {noise}"] = progress({m: run["history"] for m, run in cell.items()})
     return found
 
 
@@ -202,7 +190,7 @@ def progress(histories: dict[str, list[dict]]) -> dict[str, float | None]:
 
 def t7(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for name, config in cells(PHOTOS, seed).items():
+    for name, config in cells(FEATURES, seed).items():
         warm = lab.warm(config)
         state, paper = warm.state, PRESETS["paper"]
         _, _, positive, negative = tssd.psd(warm.snapshot, warm.given, paper)
@@ -236,8 +224,7 @@ def train_with_random_mining(config: TrainConfig, **options) -> Result:
 
 def t8(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    noises = {name: NOISES[name] for name in ("symmetric", "idn_xia")}
-    for name, config in cells(replace(DIGITS, preset="paper"), seed, **noises).items():
+    for name, config in cells(replace(GLYPHS, preset="paper"), seed, idn_xia=NOISES["idn_xia"]).items():
         config = replace(config, settings=PRESETS["paper"])
         runs = {
             "mined": lab.train(config),
@@ -248,59 +235,28 @@ def t8(lab: Lab, seed: int) -> Numbers:
         for way, run in runs.items():
             accuracies = [row["test_accuracy"] for row in run.result.history[-10:]]
             found[name][f"spread with {way}"] = float(np.std(accuracies, ddof=1))
-            found[name][f"accuracy with {way}"] = run.result.last10
+            found[name][f"accuracy with {way}"] = run.result.last
     return found
 
 
 def t9(lab: Lab, seed: int) -> Numbers:
-    config = replace(DIGITS, seed=seed, **NOISES["idn_xia"])
-    warm = lab.warm(config)
-    own = replace(warm.state.config, settings=None)
-    seconds = {}
-    for method, module in (("ce", None), ("dividemix", dividemix), ("tssd", tssd)):
-        # A fresh state, because training would change the shared one.
-        state = start(replace(own, method=method).resolved(), *prepare(own))
-        state.epoch = own.warmup_epochs
-        seconds[method] = epoch_seconds(state, module, warm)
-    found = {"digits, idn_xia": {f"seconds an epoch, {m}": s for m, s in seconds.items()}}
-    found["digits, idn_xia"] |= {f"time in % of {m}": 100 * seconds["tssd"] / seconds[m] for m in ("ce", "dividemix")}
-    for noise in ("symmetric_0.5", "idn_xia_0.4", "human-worst"):
-        pattern = f"cpu/cifar10_n8000_{noise}_{{}}_tuned_90epochs_seed{seed}_*.json"
-        cell = {method: lab.stored(pattern.format(method)) for method in ("ce", "dividemix", "tssd")}
-        if all(cell.values()):
-            row = found[f"CIFAR-10 at 90 epochs, {noise}"] = {}
-            for m in ("ce", "dividemix"):
-                row[f"wall time in % of {m}"] = 100 * cell["tssd"]["wall_seconds"] / cell[m]["wall_seconds"]
-                row[f"memory in % of {m}"] = 100 * cell["tssd"]["peak_memory_mb"] / cell[m]["peak_memory_mb"]
-    if scaling := lab.stored("scaling.json"):
-        rows = {row["samples"]: row for row in scaling["rows"] if row["step"] == "division"}
-        found["made features, division only"] = {
-            f"microseconds a sample at {n}": 1e6 * rows[n]["seconds"] / n for n in (min(rows), max(rows))
-        } | {f"extra bytes a sample at {max(rows)}": 1e6 * rows[max(rows)]["extra_mb"] / max(rows)}
+    found: Numbers = {}
+    for name, config in cells(GLYPHS, seed, idn_xia=NOISES["idn_xia"]).items():
+        warm = lab.warm(config)
+        own = replace(warm.state.config, settings=None)
+        seconds = {}
+        for method, module in (("ce", None), ("dividemix", dividemix), ("tssd", tssd)):
+            # A fresh state, because training would change the shared one.
+            state = start(replace(own, method=method).resolved(), *prepare(own))
+            state.epoch = own.warmup_epochs
+            seconds[method] = epoch_seconds(state, module, warm)
+        found[name] = {f"seconds an epoch, {m}": s for m, s in seconds.items()}
+        found[name] |= {f"time in % of {m}": 100 * seconds["tssd"] / seconds[m] for m in ("ce", "dividemix")}
     return found
 
 
-def epoch_seconds(state, module, warm: Warm, repeats: int = 3) -> float:
-    """CPU seconds of one epoch: median of a few. A method divides the shared snapshot, then trains on it."""
-    taken = []
-    for _ in range(repeats):
-        started = time.process_time()
-        if module is None:
-            warmup_epoch(state)
-        else:
-            observe(state)
-            division: Division = module.divide(
-                warm.snapshot, warm.given, None, state.config.settings, {}, state.generator
-            )[0]
-            ssl_epoch(state, division)
-        taken.append(time.process_time() - started)
-    return float(np.median(taken))
-
-
 def t11(lab: Lab, seed: int) -> Numbers:
-    human = {name: row for name, row in t1(lab, seed).items() if "human" in name}
-    lab.used[:] = [used for used in lab.used if "human" in used.get("stored", "")]
-    return human
+    return {name: cell for name, cell in t1(lab, seed).items() if ", people, " in name}
 
 
 TAUS = (0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95)
@@ -309,7 +265,7 @@ TAUS = (0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95)
 def over_taus(lab: Lab, seed: int) -> dict[str, dict[float, float]]:
     """Condition -> tau -> F1 of the certain positives, without mining."""
     found: dict[str, dict[float, float]] = {}
-    for name, config in cells(PHOTOS, seed).items():
+    for name, config in cells(FEATURES, seed).items():
         warm = lab.warm(config)
         found[name] = {}
         for tau in TAUS:

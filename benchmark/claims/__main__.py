@@ -46,7 +46,9 @@ def main(arguments: list[str] | None = None) -> None:
     lab = Lab(asked.results)
     for seed, claim in sorted(jobs, key=lambda job: job[0]):  # seed by seed: neighbours share their runs
         row = run_seed(claim, lab, seed, asked.out)
-        print(f"{claim.id} seed {seed}: {row['runs'][str(seed)]['cpu_seconds']} s, {verdict(row)}", flush=True)
+        run = row["runs"].get(str(seed))
+        words = f"{run['cpu_seconds']} s" if run else "nothing is stored"
+        print(f"{claim.id} seed {seed}: {words}, {verdict(row)}", flush=True)
     for claim in table.values() if asked.list else chosen:
         row = stored_row(claim, asked.out)
         print(f"{claim.id:4}{verdict(row):14} {len(row['runs'])} seeds  {claim.claim}")

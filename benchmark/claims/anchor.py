@@ -25,9 +25,12 @@ def easy_and_hard(warm: Warm, config: anchor.AnchorConfig) -> tuple[torch.Tensor
     return easy.nonzero().flatten(), (~easy).nonzero().flatten()
 
 
-def make(warm: Warm, config: anchor.AnchorConfig, easy: torch.Tensor, chance: torch.Generator) -> tuple[Anchors, dict]:
-    """Anchors of a hallucinator trained from scratch on the easy rows, and their description."""
-    return anchor.make_anchors(warm.snapshot, warm.given, easy, warm.classify, config, {}, chance)
+def make(
+    warm: Warm, config: anchor.AnchorConfig, easy: torch.Tensor, chance: torch.Generator, memory: dict | None = None
+) -> tuple[Anchors, dict]:
+    """Anchors of a hallucinator trained on the easy rows, from scratch without a `memory`; and their description."""
+    memory = {} if memory is None else memory
+    return anchor.make_anchors(warm.snapshot, warm.given, easy, warm.classify, config, memory, chance)
 
 
 def a1(lab: Lab, seed: int) -> Numbers:
@@ -143,7 +146,7 @@ def positions(anchors: Anchors, features: torch.Tensor) -> dict[str, float]:
 
 def a6(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for name, config in (cells(GLYPHS, seed) | cells(FEATURES, seed)).items():
+    for name, config in (cells(GLYPHS, seed) | cells(FEATURES, seed, idn_xia=NOISES["idn_xia"])).items():
         warm = lab.warm(config)
         chance = generator(seed, "A6")
         table = correction_table(warm.snapshot, warm.given, warm.true, warm.classify, chance)

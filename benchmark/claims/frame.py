@@ -95,9 +95,11 @@ def run_seed(claim: Claim, lab: Lab, seed: int, folder: Path) -> dict[str, Any]:
     row["values"] = {name: _by_seed(seeds) for name, seeds in row["values"].items() if seeds}
     row["configurations"] += [made for made in lab.used if made not in row["configurations"]]
     row["environment"] = used
-    # Runs that several claims share are paid by the first that asks.
+    # Runs that several claims share are paid by the first that asks. A seed that finds nothing counts as not run.
     run = {"code": row["environment"]["code"], "cpu_seconds": round(time.process_time() - started, 1)}
-    row["runs"] = _by_seed(row["runs"] | {str(seed): run})
+    row["runs"].pop(str(seed), None)
+    if found:
+        row["runs"] = _by_seed(row["runs"] | {str(seed): run})
     store(row, folder)
     return row
 

@@ -138,7 +138,7 @@ def test_the_command_refuses_an_unknown_row_and_lists_without_writing(tmp_path, 
 def test_a_row_without_numbers_is_stored_and_open(tmp_path):
     main(["T1", "--seeds", "7", "--out", str(tmp_path)])  # no cell of the arena has this seed
     row = json.loads((tmp_path / "T1.json").read_text(encoding="utf-8"))
-    assert row["values"] == {} and verdict(row) == "not available"
+    assert row["values"] == row["runs"] == {} and verdict(row) == "not available"
     assert verdict(row | {"unavailable": ""}) == "open"
 
 

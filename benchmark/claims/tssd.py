@@ -98,19 +98,18 @@ def streams(p_loss: torch.Tensor, p_feature: torch.Tensor, right: torch.Tensor) 
 
 def t4(lab: Lab, seed: int) -> Numbers:
     found: Numbers = {}
-    for base in (GLYPHS, FEATURES):
-        for name, config in cells(base, seed, **{"no noise": CLEAN}).items():
-            warm = lab.warm(config)
-            row = found.setdefault(name, {})
-            for preset, settings in PRESETS.items():
-                division, _ = tssd.divide(
-                    warm.snapshot, warm.given, None, settings, {}, generator(seed, f"T4 {preset}")
-                )
-                row[f"{preset}: certain positives"] = percent(division.membership == 0)
-                row[f"{preset}: certain negatives"] = percent(division.membership == 2)
-                row[f"{preset}: labelled"] = percent(division.labelled)
-            one = dividemix.divide(warm.snapshot, warm.given, None, dividemix.PRESETS["paper"], {}, None)[0]
-            row["dividemix: labelled"] = percent(one.labelled)
+    clean = {"no noise": CLEAN}
+    for name, config in (cells(GLYPHS, seed, **clean) | cells(FEATURES, seed, **clean)).items():
+        warm = lab.warm(config)
+        row = found[name] = {}
+        for preset, settings in PRESETS.items():
+            chance = generator(seed, f"T4 {preset}")
+            division, _ = tssd.divide(warm.snapshot, warm.given, None, settings, {}, chance)
+            row[f"{preset}: certain positives"] = percent(division.membership == 0)
+            row[f"{preset}: certain negatives"] = percent(division.membership == 2)
+            row[f"{preset}: labelled"] = percent(division.labelled)
+        one = dividemix.divide(warm.snapshot, warm.given, None, dividemix.PRESETS["paper"], {}, None)[0]
+        row["dividemix: labelled"] = percent(one.labelled)
     return found
 
 
@@ -266,8 +265,7 @@ def over_taus(lab: Lab, seed: int) -> dict[str, dict[float, float]]:
     """Condition -> tau -> F1 of the certain positives, without mining."""
     found: dict[str, dict[float, float]] = {}
     for name, config in cells(FEATURES, seed).items():
-        warm = lab.warm(config)
-        found[name] = {}
+        warm, found[name] = lab.warm(config), {}
         for tau in TAUS:
             settings = replace(PRESETS["paper"], tau=tau, meta="off")
             division, _ = tssd.divide(warm.snapshot, warm.given, None, settings, {}, generator(seed, "taus"))

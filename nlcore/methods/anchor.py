@@ -71,7 +71,7 @@ class AnchorConfig:
     hallucinate_every : epochs between two phases of hallucinator training; in between it is used as it is.
     anchors_per_easy, max_anchors_per_class : anchors an epoch, the same number for every class.
     validity : only anchors that the classifier gives their own class may vote.
-    direction : `anchor_to_hard`, an anchor speaks for its nearest hard sample (paper), or `hard_to_anchor`, which asks.
+    direction : `anchor_to_hard`, anchors pick their nearest hard sample (paper); `hard_to_anchor`, hard samples theirs.
     voters : K, anchors that may vote on one sample.
     threshold : `own_class`, see `own_class_threshold`, or `none`.
     vote : `majority`; `soft` votes times the estimated transition; or `joint`, the geometric mean of these and the
@@ -220,7 +220,7 @@ def make_anchors(
     memory: dict,
     generator: torch.Generator,
 ) -> tuple[Anchors, dict]:
-    """Step 2: train the hallucinator (phase one) and make this epoch's anchors; easy (E,) are rows."""
+    """Step 2: train the hallucinator (phase one) and make this epoch's anchors; easy (E,): rows of easy samples."""
     features, labels = snapshot.features[easy], given_labels[easy]
     num_classes = max(1, len(labels.unique()))
     per_class = min(config.max_anchors_per_class, -(-config.anchors_per_easy * len(easy) // num_classes))

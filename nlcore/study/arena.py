@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 
 from nlcore.results.tables import NOT_AVAILABLE, number
 from nlcore.study.ledger import t_interval
+from nlcore.training.report import f1_score
 
 CELL = ["dataset", "subset", "noise", "rate"]
 STOPPED = "ce, stopped"
@@ -94,17 +95,12 @@ def mining_table(runs: pd.DataFrame) -> pd.DataFrame:
 
     def numbers(last: dict[str, Any]) -> dict[str, float | None]:
         mined, certain, labelled = last["sets"]["mined"], last["sets"]["positive"], last["labelled"]
-        without = f1(certain["precision"], certain["recall"])
+        without = f1_score(certain["precision"], certain["recall"]) or 0
         row = {"mined": mined["size"], "right": mined["precision"] and 100 * mined["precision"]}
         return row | {"F1": 100 * (labelled["f1"] or 0), "without": 100 * without}
 
     table = _last_epochs(runs[runs["contender"] == "tssd"], "sets", numbers)
     return table if table.empty else table.assign(gain=table["F1"] - table["without"])
-
-
-def f1(precision: float | None, recall: float | None) -> float:
-    """Harmonic mean of two shares; 0 where one of them is 0 or unknown."""
-    return 2 * precision * recall / (precision + recall) if precision and recall else 0.0
 
 
 def verdict_table(runs: pd.DataFrame) -> pd.DataFrame:

@@ -27,12 +27,16 @@ def describe_division(
             members, name in labelled_sets, division.target, given, true
         )
     labelled = {"size": int(division.labelled.sum())} | _quality(division.labelled, True, division.target, given, true)
-    precision, recall = labelled["precision"], labelled["recall"]
-    labelled["f1"] = 2 * precision * recall / (precision + recall) if precision and recall else None
+    labelled["f1"] = f1_score(labelled["precision"], labelled["recall"])
     labelled["histogram"] = torch.bincount(division.target[division.labelled], minlength=state.num_classes).tolist()
     numbers = {key: value for key, value in report.items() if isinstance(value, int | float | dict)}
     verdicts = describe_verdicts(division, report, snapshot, true)
     return {"sets": sets, "labelled": labelled} | label_order(division.clean_prob, given, true) | verdicts | numbers
+
+
+def f1_score(precision: float | None, recall: float | None) -> float | None:
+    """Harmonic mean of two shares; None where one of them is 0 or unknown."""
+    return 2 * precision * recall / (precision + recall) if precision and recall else None
 
 
 def describe_verdicts(

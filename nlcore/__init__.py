@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from nlcore.basics import VERSION as __version__
 
 if TYPE_CHECKING:
+    from nlcore.audit.classifier import NoisyLabelClassifier
+    from nlcore.audit.issues import find_label_issues
     from nlcore.basics.errors import DivergenceError, InputError
     from nlcore.data.datasets import Dataset, load_dataset
     from nlcore.noise.labels import NoisyLabels
@@ -24,10 +26,12 @@ _HOMES = {
     "Dataset": "data.datasets",
     "DivergenceError": "basics.errors",
     "InputError": "basics.errors",
+    "NoisyLabelClassifier": "audit.classifier",
     "NoisyLabels": "noise.labels",
     "Result": "training.result",
     "TrainConfig": "training.config",
     "corrupt": "training.clean_model",
+    "find_label_issues": "audit.issues",
     "load_dataset": "data.datasets",
     "train": "training.run",
 }
@@ -36,11 +40,13 @@ __all__ = [
     "Dataset",
     "DivergenceError",
     "InputError",
+    "NoisyLabelClassifier",
     "NoisyLabels",
     "Result",
     "TrainConfig",
     "__version__",
     "corrupt",
+    "find_label_issues",
     "load_dataset",
     "train",
 ]

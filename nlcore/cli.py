@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from nlcore.basics import VERSION
+from nlcore.audit.command import audit_command
 from nlcore.basics.arguments import key_values
 from nlcore.basics.chance import SEEDS
 from nlcore.basics.errors import DivergenceError, InputError, Paused, choose, first_line
@@ -251,6 +252,9 @@ def features_command(
     images = load_dataset(data, **options)
     dim = extract_features(images, user_path(out), backbone, size)
     print(f"wrote {out}: {len(images.train_labels)} + {len(images.test_labels)} vectors of {dim} numbers")
+
+
+app.command("audit")(audit_command)
 
 
 def _plain(error: UnicodeEncodeError) -> tuple[str, int]:

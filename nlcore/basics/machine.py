@@ -20,7 +20,7 @@ INSTRUCTIONS = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "neon", "sve", "b
 BFLOAT16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 # Pictures, pages and progress bars: they cannot change a number.
-WITHOUT_NUMBERS = ("basics/progress.py", "cli.py", "study/plots.py", "study/notebook.py", "study/explorer/")
+WITHOUT_NUMBERS = ("basics/progress.py", "cli.py", "audit/", "study/plots.py", "study/notebook.py", "study/explorer/")
 
 
 # --- processor -------------------------------------------------------------------------------------------------------

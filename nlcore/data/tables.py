@@ -47,11 +47,11 @@ class Table:
         """
         if self.text_column is not None:
             return _text_vectors(self.column(self.text_column), test.column(self.text_column) if test else [])
-        names = self._numbers()
+        names = self.number_columns()
         train = self._floats(names)
         return train, test._floats(names) if test else train[:0]
 
-    def _numbers(self) -> list[str]:
+    def number_columns(self) -> list[str]:
         """The columns that are the vector; a warning names what is left out."""
         names = [name for name in self.frame if plain(name) not in NO_FEATURES]
         numbers = [name for name in names if pd.api.types.is_numeric_dtype(self.frame[name])]

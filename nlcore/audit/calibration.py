@@ -1,0 +1,135 @@
+"""From an order of suspicion to numbers that can be believed: how many labels are wrong, and how sure is each.
+
+The truth is not known, but what a wrong label would look like is: give samples other labels on purpose, and ask for the
+same score. Planted wrong labels are drawn the way labels of that class seem to go wrong. Comparing the scores of the
+given labels with theirs tells how many of the given ones are wrong, and at which score (our reconstruction; the idea
+that a distribution is a mixture of a known one and a rest is Blanchard, Lee and Scott's, JMLR 2010).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from nlcore.basics.chance import stream
+
+# How much planted labels prefer the classes that a sample looks like, and the share of them that a cut leaves below it:
+# with the first pair hardly a right label is taken for a wrong one, with the second hardly a wrong one is missed.
+FEWEST, MOST = (0.0, 0.2), (1.0, 0.7)
+LIKENESS = 0.75  # of the planted labels that qualities are made with
+PLANTED = 5  # planted labels for each sample at most, so that their distribution is smooth
+MOST_PLANTED = 200_000
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good given labels are.
+
+    Attributes
+    ----------
+    label_quality : (N,) float64, probability that the given label is right.
+    wrong : estimated number of wrong labels, and the lower and upper end of an interval that should hold the truth in
+        19 of 20 data sets.
+    """
+
+    label_quality: torch.Tensor
+    wrong: tuple[float, float, float]
+
+
+def log_odds(opinion: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Log odds (N,) float64 of labels (N,) under probabilities (N, K): low = suspicious. Never infinite."""
+    logs = opinion.double().clamp(min=1e-12).log()
+    others = logs.scatter(1, labels[:, None], -torch.inf).logsumexp(1)
+    return logs.gather(1, labels[:, None]).squeeze(1) - others
+
+
+def transition(opinion: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """T[c, k], estimated share of given label k among samples of true class c: (K, K), rows sum to 1.
+
+    Each sample counts for its most probable class, if that is believed at least as much as the class's own samples are
+    on average: cleanlab's confident joint (Northcutt et al., JAIR 2021).
+    """
+    num_classes = opinion.shape[1]
+    own = opinion.gather(1, labels[:, None]).squeeze(1)
+    count = torch.bincount(labels, minlength=num_classes).clamp(min=1)
+    bar = torch.zeros(num_classes, dtype=opinion.dtype).index_add(0, labels, own) / count
+    sure, true = opinion.masked_fill(opinion < bar, -1).max(1)
+    rows = (sure >= 0).nonzero().flatten()
+    joint = torch.zeros(num_classes, num_classes, dtype=torch.float64)
+    joint.index_put_((true[rows], labels[rows]), torch.ones(len(rows), dtype=torch.float64), accumulate=True)
+    joint += 1e-3 * torch.eye(num_classes, dtype=torch.float64)  # a class that nobody is sure of is right
+    return joint / joint.sum(1, keepdim=True)
+
+
+def plant(
+    opinion: torch.Tensor, labels: torch.Tensor, likeness: float, spread: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """A wrong label for each sample (N,): class k with a probability of T[c, k] p_k^likeness, where c is its label.
+
+    spread : the transition T (K, K).
+    Errors that depend on the class alone are `likeness` 0; people also confuse what looks alike. Every other class
+    stays possible.
+    """
+    weight = (spread[labels] + 0.01 / opinion.shape[1]) * opinion.clamp(min=1e-6) ** likeness
+    weight.scatter_(1, labels[:, None], 0.0)
+    return torch.multinomial(weight, 1, generator=generator).squeeze(1)
+
+
+def quality(opinion: torch.Tensor, labels: torch.Tensor, seed: int = 0) -> Quality:
+    """Calibrated quality of given labels (N,) from an opinion (N, K) that has not learnt them by heart.
+
+    The number of wrong labels lies between two counts, made with planted labels that are easy to tell and hard to tell;
+    the estimate is their middle. Where people err on what is hard to see the truth is near the upper end, where labels
+    were mixed up blindly near the lower one: from the labels alone nobody can tell.
+    """
+    scores, n = log_odds(opinion, labels), len(labels)
+    believed = (opinion.argmax(1) == labels).nonzero().flatten()
+    if len(believed) == 0:
+        return Quality(torch.full_like(scores, 0.5), (n / 2, 0.0, float(n)))
+    rows = believed.repeat(max(1, min(PLANTED, MOST_PLANTED // len(believed))))
+    generator = torch.Generator().manual_seed(stream(seed, "planted"))
+
+    def planted(likeness: float) -> torch.Tensor:
+        return log_odds(opinion[rows], plant(opinion[rows], labels[rows], likeness, spread, generator))
+
+    spread = transition(opinion, labels)
+    low, high = (share_wrong(scores, planted(likeness), depth) for likeness, depth in (FEWEST, MOST))
+    low, high = min(low, high), max(low, high)
+    share = (low + high) / 2
+    ends = max(0.0, low - _sampling_error(low, n)), min(1.0, high + _sampling_error(high, n))
+    chances = chance_wrong(scores, planted(LIKENESS), share)
+    return Quality(1 - chances, (n * share, n * ends[0], n * ends[1]))
+
+
+def share_wrong(scores: torch.Tensor, planted: torch.Tensor, depth: float) -> float:
+    """Share of wrong labels if these scored as planted ones, and only these below the cut with `depth` of them."""
+    cut = torch.quantile(_thinned(planted), depth)
+    return min(1.0, float((scores < cut).double().mean()) / depth)
+
+
+def _sampling_error(share: float, n: int) -> float:
+    """Half of a 95 % interval of a share that was counted among n; two samples are added of either kind (Agresti and
+    Coull, 1998), or nothing seen would be nothing there."""
+    share = (share * n + 2) / (n + 4)
+    return 1.96 * (share * (1 - share) / (n + 4)) ** 0.5
+
+
+def chance_wrong(scores: torch.Tensor, planted: torch.Tensor, share: float) -> torch.Tensor:
+    """Probability (N,) that each label is wrong, which falls with its score.
+
+    Planted labels, weighted as if there were as many as wrong ones, against the given ones: the chance g that a score
+    is of a planted one is monotone regression's, and g / (1 - g) the ratio of the two densities.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    weight = share * len(scores) / len(planted)
+    x = torch.cat([planted, scores]).numpy()
+    y = np.repeat([1.0, 0.0], [len(planted), len(scores)])
+    fit = IsotonicRegression(increasing=False, y_min=0, y_max=0.5, out_of_bounds="clip")
+    g = torch.from_numpy(fit.fit(x, y, np.where(y > 0, weight, 1.0)).predict(scores.numpy()))
+    return (g / (1 - g)).clamp(0, 1)
+
+
+def _thinned(values: torch.Tensor, most: int = 1_000_000) -> torch.Tensor:
+    """Values that torch's quantile takes, which are 16 million at most."""
+    return values if len(values) <= most else values[:: -(-len(values) // most)]

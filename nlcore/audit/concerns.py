@@ -1,0 +1,123 @@
+"""What could fool an audit, each with a number: rare classes, imbalance, near-duplicates, two kinds of samples in one.
+
+None of them is silently put right: whoever reads the report has to know.
+"""
+
+import torch
+
+from nlcore.audit.evidence import FOLDS, NEIGHBOURS
+
+RARE = 20  # samples: fewer have no twenty neighbours of their own
+IMBALANCE = 10  # the largest class over the smallest, from which it is named
+SAME = 1e-3  # squared distance, as a share of the usual one to the nearest, at which samples are one
+SPREAD = 0.35  # silhouette from which two clusters are two kinds of data: classes of one kind stay below it
+LOOKED_AT = 5000  # samples that kinds are looked for among
+HOPELESS = 0.5  # agreement with the labels below which little can be said
+
+
+def concerns(
+    vectors: torch.Tensor,
+    labels: torch.Tensor,
+    class_names: tuple[str, ...],
+    neighbours: torch.Tensor,
+    opinion: torch.Tensor,
+    label_quality: torch.Tensor,
+) -> tuple[str, ...]:
+    """A sentence for each concern that there is.
+
+    vectors : (N, d) standardised. neighbours : (N, k) rows of the nearest. opinion : (N, K). label_quality : (N,).
+    """
+    found = [
+        _rare(labels, class_names, label_quality),
+        _imbalance(labels, class_names, label_quality),
+        _duplicates(vectors, labels, neighbours),
+        _kinds(vectors, label_quality),
+        _hopeless(labels, opinion),
+    ]
+    return tuple(sentence for sentence in found if sentence)
+
+
+def _rare(labels: torch.Tensor, class_names: tuple[str, ...], label_quality: torch.Tensor) -> str | None:
+    """Classes of so few samples that an error and a rare case look alike."""
+    counts = torch.bincount(labels, minlength=len(class_names))
+    rare = (counts < RARE).nonzero().flatten()
+    if len(rare) == 0:
+        return None
+    members = (counts < RARE)[labels]
+    doubted = int((label_quality[members] < 0.5).sum())
+    names = ", ".join(class_names[k] for k in rare[:5].tolist()) + (" and others" if len(rare) > 5 else "")
+    return (
+        f"{len(rare)} of {len(class_names)} classes ({names}) have fewer than {RARE} samples: {int(members.sum())} "
+        f"samples in all, of which {doubted} are called wrong. Rare cases look like errors: judge these by eye."
+    )
+
+
+def _imbalance(labels: torch.Tensor, class_names: tuple[str, ...], label_quality: torch.Tensor) -> str | None:
+    """A class much smaller than the largest, and whether its labels are doubted more often."""
+    counts = torch.bincount(labels, minlength=len(class_names))
+    small, large = int(counts.argmin()), int(counts.argmax())
+    if counts[large] < IMBALANCE * counts[small]:
+        return None
+    doubted = [float((label_quality[labels == k] < 0.5).double().mean()) for k in (small, large)]
+    return (
+        f"Class {class_names[large]} is {counts[large] / counts[small]:.0f} times as large as {class_names[small]}. Of "
+        f"the labels of the small one {doubted[0]:.0%} are called wrong, of the large one {doubted[1]:.0%}: what is "
+        "seldom seen is doubted more easily."
+    )
+
+
+def _duplicates(vectors: torch.Tensor, labels: torch.Tensor, neighbours: torch.Tensor) -> str | None:
+    """Samples that are nearly the same as another: each vouches for the other, whatever the label."""
+    nearest = neighbours[:, 0]
+    distance = torch.cat(
+        [
+            (vectors[rows] - vectors[nearest[rows]]).square().sum(1)
+            for rows in torch.arange(len(vectors)).split(LOOKED_AT)
+        ]
+    )
+    usual = float(distance[distance > 0].median()) if bool((distance > 0).any()) else 0.0
+    same = distance <= SAME * usual
+    if not bool(same.any()):
+        return None
+    apart = int((labels != labels[nearest])[same].sum())
+    return (
+        f"{int(same.sum())} samples are nearly the same as another one, and {apart} of them have another label than "
+        f"it. Copies speak for each other's label, across the {FOLDS} folds and among the {NEIGHBOURS} neighbours: "
+        "remove them first if they are many."
+    )
+
+
+def _kinds(vectors: torch.Tensor, label_quality: torch.Tensor) -> str | None:
+    """Two kinds of samples, drawings among photographs for example, whose labels are not equally doubted."""
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import silhouette_score
+
+    rows = torch.linspace(0, len(vectors) - 1, min(len(vectors), LOOKED_AT)).long().unique()
+    part = vectors[rows].numpy()
+    kind = KMeans(2, n_init=3, random_state=0).fit_predict(part)
+    share = float(kind.mean())
+    if not 0.01 <= share <= 0.99 or len(part) < 2 * RARE:
+        return None
+    spread = silhouette_score(part, kind, sample_size=min(len(part), 1000), random_state=0)
+    if spread < SPREAD:
+        return None
+    kind = torch.from_numpy(kind).bool()
+    if share > 0.5:
+        kind, share = ~kind, 1 - share
+    doubted = [float((label_quality[rows][members] < 0.5).double().mean()) for members in (kind, ~kind)]
+    return (
+        f"The samples fall into two kinds, {share:.0%} and {1 - share:.0%} (silhouette {spread:.2f}). Of the smaller "
+        f"kind {doubted[0]:.0%} of the labels are called wrong, of the larger {doubted[1]:.0%}: audit them apart if "
+        "they come from different sources."
+    )
+
+
+def _hopeless(labels: torch.Tensor, opinion: torch.Tensor) -> str | None:
+    """Labels that the inputs do not tell."""
+    agreed = float((opinion.argmax(1) == labels).double().mean())
+    if agreed >= HOPELESS:
+        return None
+    return (
+        f"The models agree with only {agreed:.0%} of the labels: either most are wrong, or the inputs do not tell the "
+        "classes apart. Trust the order more than the numbers."
+    )

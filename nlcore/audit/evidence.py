@@ -1,0 +1,172 @@
+"""What each sample's label should be, in the opinion of three models none of which has seen the given one.
+
+    linear       a linear classifier that was trained on other folds
+    neighbours   the labels of the samples most like it, its own not among them
+    network      a method of this package, trained on other folds; it leaves the labels that it suspects out
+
+The first two are mixed as well as they foretell labels that they have not seen. With the network they find the labels
+that are surely wrong; then they look again, without these, and are mixed with the network as well as each foretells the
+labels that can be believed (our reconstruction; the chapter "Clean your own data" says what each part is worth).
+"""
+
+import numpy as np
+import torch
+
+from nlcore.basics.chance import stream
+from nlcore.data.datasets import rank_in_class
+from nlcore.selection.voting import BLOCK
+
+FOLDS = 4
+NEIGHBOURS = 20
+VOTERS = 20_000  # samples that are asked as neighbours at most, so that a million samples cost twenty times 50,000
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the linear classifier's fit against its penalty: scikit-learn's C
+CHOSEN_ON = 4000  # samples that the strength is chosen on
+LEARNT_FROM = 40_000  # samples that the linear classifier of a fold learns from at most
+NETWORK_SHARE = 0.5  # weight of the network's opinion at most
+SURELY_WRONG = 0.25  # a label this much less probable than the most probable one does not vote again
+
+
+def standardised(vectors: torch.Tensor) -> torch.Tensor:
+    """Columns of (N, d) with mean 0 and deviation 1, float32; one that is the same everywhere becomes 0."""
+    vectors = vectors.float()
+    deviation, mean = torch.std_mean(vectors, 0, correction=0)
+    return (vectors - mean) / deviation.masked_fill(deviation <= 1e-6 * mean.abs().clamp(min=1e-6), torch.inf)
+
+
+class Outside:
+    """The linear classifier and the neighbours, asked about every sample, as often as there are other votes.
+
+    Attributes
+    ----------
+    neighbours : (N, k) int64, the samples most like each, nearest first, itself never among them.
+    """
+
+    def __init__(self, vectors: torch.Tensor, labels: torch.Tensor, num_classes: int, seed: int):
+        """vectors (N, d) float32, standardised; labels (N,) int64 in [0, K)."""
+        self.vectors, self.labels, self.num_classes, self.seed = vectors, labels, num_classes, seed
+        self.neighbours = nearest_others(vectors, some(len(labels), VOTERS, seed), NEIGHBOURS)
+        self.strength = choose_strength(vectors, labels, num_classes, seed)
+        self.linear_share: float | None = None  # in the mixture of the two, found when they are first asked
+
+    def opinion(self, votes: torch.Tensor | None = None) -> torch.Tensor:
+        """Probabilities (N, K) float64; `votes` (N,) bool says which labels count, None = all."""
+        linear = out_of_fold(self.vectors, self.labels, self.num_classes, self.strength, self.seed, votes)
+        near = neighbour_votes(self.neighbours, self.labels, self.num_classes, votes)
+        if self.linear_share is None:
+            self.linear_share = mixture_share(linear, near, self.labels)
+        return self.linear_share * linear + (1 - self.linear_share) * near
+
+
+def judged(outside: Outside, network: torch.Tensor) -> torch.Tensor:
+    """The final opinion (N, K) float64 from the two outsiders and the network's opinion (N, K)."""
+    labels = outside.labels
+    both = (outside.opinion() + network) / 2
+    votes = given_prob(both, labels) >= SURELY_WRONG * both.amax(1)
+    again = outside.opinion(votes)
+    # As well as they foretell labels that can be believed: who foretells what is wrong knows people's mistakes.
+    share = min(NETWORK_SHARE, mixture_share(network[votes], again[votes], labels[votes]))
+    return (1 - share) * again + share * network
+
+
+def given_prob(opinion: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Probability (N,) of each given label."""
+    return opinion.gather(1, labels[:, None]).squeeze(1)
+
+
+def mixture_share(first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor) -> float:
+    """Share of the first opinion (N, K) in the mixture of two under which the labels are most probable."""
+    one, two = (given_prob(opinion, labels).clamp(min=1e-9) for opinion in (first, second))
+    share = 0.5
+    for _ in range(50):  # expectation-maximisation with one parameter
+        share = float((share * one / (share * one + (1 - share) * two)).mean())
+    return share
+
+
+def folds(labels: torch.Tensor, num_classes: int, count: int, seed: int) -> torch.Tensor:
+    """The fold (N,) of each sample; every class is spread evenly over the folds."""
+    generator = torch.Generator().manual_seed(stream(seed, "folds"))
+    order = torch.rand(len(labels), generator=generator, dtype=torch.float64)
+    first = torch.randint(count, (num_classes,), generator=generator)  # small classes must not all begin at fold 0
+    return (rank_in_class(order, labels, num_classes) + first[labels]) % count
+
+
+def choose_strength(vectors: torch.Tensor, labels: torch.Tensor, num_classes: int, seed: int) -> float:
+    """The strength of a linear classifier with the smallest loss on labels that it has not seen, on a part of them."""
+    part = some(len(labels), CHOSEN_ON, seed)
+    chosen, best = STRENGTHS[0], np.inf
+    for strength in STRENGTHS:
+        probs = out_of_fold(vectors[part], labels[part], num_classes, strength, seed)
+        loss = -float(given_prob(probs, labels[part]).clamp(min=1e-9).log().mean())
+        if loss >= best:
+            break
+        chosen, best = strength, loss
+    return chosen
+
+
+def out_of_fold(
+    vectors: torch.Tensor,
+    labels: torch.Tensor,
+    num_classes: int,
+    strength: float,
+    seed: int,
+    votes: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Probabilities (N, K) float64 of logistic regressions, each asked about the fold that it was not trained on."""
+    from sklearn.linear_model import LogisticRegression
+
+    fold = folds(labels, num_classes, FOLDS, seed)
+    learnt = torch.ones_like(fold, dtype=torch.bool) if votes is None else votes
+    x, y = vectors.numpy(), labels.numpy()
+    probs = torch.zeros(len(labels), num_classes, dtype=torch.float64)
+    for number in range(FOLDS):
+        inside, outside = ((fold != number) & learnt).nonzero().flatten(), (fold == number).nonzero().flatten()
+        if len(outside) == 0:
+            continue
+        inside = inside[some(len(inside), LEARNT_FROM, seed)].numpy()
+        present = np.unique(y[inside])
+        if len(present) < 2:  # nothing to tell apart: it says how often each label is given
+            probs[outside] = torch.bincount(labels, minlength=num_classes).double() / len(labels)
+            continue
+        model = LogisticRegression(C=strength, max_iter=100, tol=1e-3).fit(x[inside], y[inside])
+        found = torch.from_numpy(np.ascontiguousarray(model.predict_proba(x[outside.numpy()]))).double()
+        probs[outside[:, None], torch.from_numpy(model.classes_)] = found
+    return probs
+
+
+def neighbour_votes(
+    neighbours: torch.Tensor, labels: torch.Tensor, num_classes: int, votes: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Share of each label among the neighbours (N, k) that vote: (N, K) float64.
+
+    One vote of the classes as they occur is added, so that nothing is impossible.
+    """
+    counts = torch.ones(neighbours.shape, dtype=torch.float64) if votes is None else votes[neighbours].double()
+    total = torch.zeros(len(neighbours), num_classes, dtype=torch.float64).scatter_add_(1, labels[neighbours], counts)
+    occurs = torch.bincount(labels, minlength=num_classes).double() / len(labels)
+    return (total + occurs) / (total.sum(1, keepdim=True) + 1)
+
+
+def nearest_others(vectors: torch.Tensor, voters: torch.Tensor, k: int) -> torch.Tensor:
+    """Rows (N, k) of the k voters nearest to each sample (N, d) by Euclidean distance, itself never among them.
+
+    voters (M,): rows that are asked; k is cut to M - 1. Distances are made block by block, never N x M at once.
+    """
+    keys = vectors[voters]
+    half_squares = keys.square().sum(1) / 2
+    place = torch.full((len(vectors),), -1)
+    place[voters] = torch.arange(len(voters))
+    k = min(k, len(voters) - 1)
+    found = []
+    for rows in torch.arange(len(vectors)).split(max(1, BLOCK // max(1, len(keys)))):
+        closeness = vectors[rows] @ keys.T - half_squares  # falls as the distance grows
+        own = (place[rows] >= 0).nonzero().flatten()
+        closeness[own, place[rows[own]]] = -torch.inf
+        found.append(voters[closeness.topk(k, dim=1).indices])
+    return torch.cat(found)
+
+
+def some(n: int, most: int, seed: int) -> torch.Tensor:
+    """All rows of n, or `most` of them, drawn at random, in order."""
+    if n <= most:
+        return torch.arange(n)
+    return torch.randperm(n, generator=torch.Generator().manual_seed(stream(seed, "some")))[:most].sort().values

@@ -1,0 +1,211 @@
+"""A whole audit: read, judge, write. What is slow is kept on the way, so that the same command goes on."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nlcore.audit.classifier import NoisyLabelClassifier
+from nlcore.audit.decisions import apply_decisions, read_decisions
+from nlcore.audit.report import Audit, write_report
+from nlcore.audit.source import Source, read_source
+from nlcore.basics.errors import InputError
+from nlcore.basics.files import locked, save_file, user_path
+from nlcore.basics.machine import code_version
+
+SUMMARY, ISSUES, CLEAN, REPORT, APPLIED = "summary.json", "issues.csv", "clean.csv", "report.html", "labels.csv"
+WORK = ".work"  # features and checkpoints, in the folder of the audit
+SURE = 0.9  # probability from which a suggested label replaces the given one in clean.csv
+SHOWN = 1000  # samples of a report at most
+KEPT, CORRECTED, DOUBTFUL = "kept", "corrected", "doubtful"
+
+
+def audit(
+    data: str,
+    out: str | Path,
+    method: str = "tssd",
+    seed: int = 0,
+    options: dict[str, Any] | None = None,
+    on_epoch: Callable[[float], object] = lambda share: None,
+) -> dict[str, Any]:
+    """Judge the labels of data and write four files; returns what is in `summary.json`.
+
+    `issues.csv`: every row, the most suspicious first. `clean.csv`: every row in its order, with sure corrections
+    applied. `report.html`: the most suspicious samples, to be looked at and decided. `summary.json`, the last of them.
+
+    Parameters
+    ----------
+    data : a path or the name of a data set, see `read_source`.
+    out : a folder; an audit of the same data that was stopped there goes on, and a finished one is not done again.
+    method, seed : see `NoisyLabelClassifier`.
+    options : of own data, see `nlcore.data.own.Options`.
+    on_epoch : hears what share of the training is done.
+
+    Raises
+    ------
+    InputError : data that cannot be read, a folder that holds another audit or cannot be written.
+    """
+    out = user_path(out)
+    source = read_source(data, options or {})
+    identity = {"data": source.digest, "method": method, "seed": seed, "code": code_version()}
+    with locked(out):
+        if (done := _stored(out, source.title, identity)) is not None:
+            return done
+        work = out / WORK
+        save_file(work / "audit.json", json.dumps({"title": source.title} | identity))
+        model = NoisyLabelClassifier(method, random_state=seed)
+        labels, classes = source.dataset.train_labels, np.array(source.dataset.class_names, dtype=object)
+        model.judge(source.inputs(work), labels, classes, on_epoch=on_epoch, folder=work)
+        return _written(out, source, model, identity)
+
+
+def _stored(out: Path, title: str, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The summary of the same audit, finished; None if it has to be done, or to be gone on with."""
+    for name in (SUMMARY, f"{WORK}/audit.json"):
+        try:
+            stored = json.loads((out / name).read_text(encoding="utf-8"))
+            same = all(stored[key] == value for key, value in identity.items() if key != "code")
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{out / name} is damaged; delete {out} to begin anew") from error
+        if not same:
+            raise InputError(
+                f"{out} holds an audit of {stored.get('title')} with other data, labels or settings; "
+                f"choose another folder for {title}"
+            )
+        if name == SUMMARY and all((out / file).exists() for file in (ISSUES, CLEAN, REPORT)):
+            return stored
+    return None
+
+
+def _written(out: Path, source: Source, model: NoisyLabelClassifier, identity: dict[str, Any]) -> dict[str, Any]:
+    table, labels = model.label_issues_, source.dataset.train_labels
+    names, quality = source.dataset.class_names, table["label_quality"].to_numpy()
+    number = {name: k for k, name in enumerate(names)}
+    predicted = np.array([number[name] for name in table["predicted_label"]])
+    done, final = what_to_do(model.opinion_, labels, quality, predicted)
+    order = most_suspicious_first(model.opinion_, labels, quality)
+    given = labels.numpy()
+
+    head = ["row", "name", "given_label", "predicted_label", "label_quality", "is_label_issue"]
+    rows = (
+        [r, source.names[r], names[given[r]], names[predicted[r]], f"{quality[r]:.6f}", bool(quality[r] < 0.5)]
+        for r in order.tolist()
+    )
+    save_file(out / ISSUES, _csv(head, rows))
+    head = ["row", "name", "label", "given_label", "done"]
+    rows = ([r, source.names[r], names[final[r]], names[given[r]], done[r]] for r in range(len(given)))
+    save_file(out / CLEAN, _csv(head, rows))
+
+    flagged = int((quality < 0.5).sum())
+    confusion = model.transition_matrix_ * 0
+    np.add.at(confusion, (predicted, given), 1 - quality)
+    np.add.at(confusion, (given, given), quality)
+    samples = tuple(
+        source.sample(row, int(predicted[row]), float(quality[row]), model.neighbours_[row])
+        for row in order[: min(SHOWN, max(50, 2 * flagged))].tolist()
+    )
+    counts = torch.bincount(labels, minlength=len(names)).tolist()
+    words = (
+        "Each label was judged by a linear classifier, by its nearest neighbours and by a network trained with "
+        f"{model.method}, none of which had seen it; qualities are calibrated by labels planted wrong on purpose."
+    )
+    shown = Audit(
+        source.title,
+        identity["data"],
+        names,
+        tuple(counts),
+        len(given),
+        model.wrong_,
+        flagged,
+        confusion,
+        samples,
+        words,
+        model.concerns_,
+    )
+    in_report = write_report(out / REPORT, shown, SHOWN)
+    summary = (
+        {"title": source.title}
+        | identity
+        | {
+            "rows": len(given),
+            "classes": list(names),
+            "class_counts": counts,
+            "wrong": dict(zip(("estimate", "low", "high"), model.wrong_, strict=True)),
+            "noise_rate": model.noise_rate_,
+            "issues": flagged,
+            "corrected": int((done == CORRECTED).sum()),
+            "shown_in_report": in_report,
+            "concerns": list(model.concerns_),
+            "transition_matrix": model.transition_matrix_.round(6).tolist(),
+            "most_suspicious": [
+                {
+                    "row": r,
+                    "name": source.names[r],
+                    "given_label": names[given[r]],
+                    "predicted_label": names[predicted[r]],
+                }
+                | {"label_quality": round(float(quality[r]), 6)}
+                for r in order[:20].tolist()
+            ],
+        }
+    )
+    save_file(out / SUMMARY, json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def what_to_do(
+    opinion: torch.Tensor, labels: torch.Tensor, quality: np.ndarray, predicted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `clean.csv` does with each label, and the label (N,) that results.
+
+    A label that is more likely wrong than right is `corrected` if the suggested one has a probability of nine in ten:
+    that the given one is wrong, times the share of the suggested one in the opinion on all others. Else it is
+    `doubtful` and stays.
+    """
+    given = labels.numpy()
+    rows = np.arange(len(given))
+    p = opinion.numpy()
+    share = p[rows, predicted] / np.maximum(1 - p[rows, given], 1e-12)
+    sure = (quality < 0.5) & (predicted != given) & ((1 - quality) * share >= SURE)
+    done = np.where(sure, CORRECTED, np.where(quality < 0.5, DOUBTFUL, KEPT))
+    return done, np.where(sure, predicted, given)
+
+
+def most_suspicious_first(opinion: torch.Tensor, labels: torch.Tensor, quality: np.ndarray) -> np.ndarray:
+    """Rows by quality, those of one quality by the probability of the given label."""
+    p = opinion.gather(1, labels[:, None]).squeeze(1).numpy()
+    return np.lexsort((p, quality))
+
+
+def apply(data: str, out: str | Path, decisions: str | Path, options: dict[str, Any] | None = None) -> dict[str, int]:
+    """Write `labels.csv`: every row with the label that a person decided, or the given one; how many were changed.
+
+    Raises
+    ------
+    InputError : a table of decisions that cannot be read, or is of other data; a folder that cannot be written.
+    """
+    source = read_source(data, options or {})
+    names = source.dataset.class_names
+    given = [names[k] for k in source.dataset.train_labels.tolist()]
+    found = read_decisions(decisions, names)
+    decided = {decision.row: decision.decision for decision in found}
+    labels = apply_decisions(found, given)
+    rows = ([row, source.names[row], label, given[row], decided.get(row, "")] for row, label in enumerate(labels))
+    save_file(user_path(out) / APPLIED, _csv(["row", "name", "label", "given_label", "decision"], rows))
+    changed = sum(label != before for label, before in zip(labels, given, strict=True))
+    return {"rows": len(given), "decisions": len(decided), "changed": changed}
+
+
+def _csv(head: list[str], rows) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue()

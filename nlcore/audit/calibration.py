@@ -16,6 +16,8 @@ from nlcore.basics.chance import stream
 # How much planted labels prefer the classes that a sample looks like, and the share of them that a cut leaves below it:
 # with the first pair hardly a right label is taken for a wrong one, with the second hardly a wrong one is missed.
 FEWEST, MOST = (0.0, 0.2), (1.0, 0.7)
+DEPTHS = (0.05, 0.1, 0.2, 0.3)  # at which the lower end of the interval is looked for
+UPPER_SHARE = 0.4  # of the upper count in the estimate, which lies between the two
 LIKENESS = 0.75  # of the planted labels that qualities are made with
 PLANTED = 5  # planted labels for each sample at most, so that their distribution is smooth
 MOST_PLANTED = 200_000
@@ -28,8 +30,8 @@ class Quality:
     Attributes
     ----------
     label_quality : (N,) float64, probability that the given label is right.
-    wrong : estimated number of wrong labels, and the lower and upper end of an interval that should hold the truth in
-        19 of 20 data sets.
+    wrong : estimated number of wrong labels, and the lower and upper end of an interval: what is said of it is true of
+        most data, not of 19 in 20, for whoever is hard to tell from a wrong label is counted as one.
     """
 
     label_quality: torch.Tensor
@@ -78,8 +80,8 @@ def plant(
 def quality(opinion: torch.Tensor, labels: torch.Tensor, seed: int = 0) -> Quality:
     """Calibrated quality of given labels (N,) from an opinion (N, K) that has not learnt them by heart.
 
-    The number of wrong labels lies between two counts, made with planted labels that are easy to tell and hard to tell;
-    the estimate is their middle. Where people err on what is hard to see the truth is near the upper end, where labels
+    The number of wrong labels lies between two counts, made with planted labels that are easy to tell and hard to tell,
+    and so does the estimate. Where people err on what is hard to see the truth is near the upper end, where labels
     were mixed up blindly near the lower one: from the labels alone nobody can tell.
     """
     scores, n = log_odds(opinion, labels), len(labels)
@@ -93,25 +95,26 @@ def quality(opinion: torch.Tensor, labels: torch.Tensor, seed: int = 0) -> Quali
         return log_odds(opinion[rows], plant(opinion[rows], labels[rows], likeness, spread, generator))
 
     spread = transition(opinion, labels)
-    low, high = (share_wrong(scores, planted(likeness), depth) for likeness, depth in (FEWEST, MOST))
-    low, high = min(low, high), max(low, high)
-    share = (low + high) / 2
-    ends = max(0.0, low - _sampling_error(low, n)), min(1.0, high + _sampling_error(high, n))
+    blind, alike = planted(FEWEST[0]), planted(MOST[0])
+    low, high = sorted((share_wrong(scores, blind, FEWEST[1]), share_wrong(scores, alike, MOST[1])))
+    share = (1 - UPPER_SHARE) * low + UPPER_SHARE * high
+    least = min((share_wrong(scores, blind, depth), depth) for depth in DEPTHS)
+    ends = max(0.0, min(low, least[0] - _error(*least, n))), min(1.0, high + _error(high, MOST[1], n))
     chances = chance_wrong(scores, planted(LIKENESS), share)
     return Quality(1 - chances, (n * share, n * ends[0], n * ends[1]))
 
 
 def share_wrong(scores: torch.Tensor, planted: torch.Tensor, depth: float) -> float:
-    """Share of wrong labels if these scored as planted ones, and only these below the cut with `depth` of them."""
+    """Share of wrong labels if these scored as planted ones, and only these at or below the cut with `depth` of
+    them."""
     cut = torch.quantile(_thinned(planted), depth)
-    return min(1.0, float((scores < cut).double().mean()) / depth)
+    return min(1.0, float((scores <= cut).double().mean()) / float((planted <= cut).double().mean()))
 
 
-def _sampling_error(share: float, n: int) -> float:
-    """Half of a 95 % interval of a share that was counted among n; two samples are added of either kind (Agresti and
-    Coull, 1998), or nothing seen would be nothing there."""
-    share = (share * n + 2) / (n + 4)
-    return 1.96 * (share * (1 - share) / (n + 4)) ** 0.5
+def _error(share: float, depth: float, n: int) -> float:
+    """Half of a 95 % interval of a share of n that was seen at a depth; one more is added, or nothing seen would be
+    nothing there."""
+    return 1.96 * (share * depth * n + 1) ** 0.5 / (depth * n)
 
 
 def chance_wrong(scores: torch.Tensor, planted: torch.Tensor, share: float) -> torch.Tensor:

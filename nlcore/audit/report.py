@@ -60,7 +60,7 @@ class Audit:
     class_names : K names.
     class_counts : given labels of each class.
     rows : of the data set.
-    wrong : how many labels are probably wrong: estimate, lower and upper end of a 95 % interval.
+    wrong : how many labels are probably wrong: estimate, lower and upper end of an interval.
     flagged : how many are called an issue, with a quality below 0.5.
     confusion : (K, K) float, estimated number of samples with true class i (row) that were given label j (column).
     samples : most suspicious first.
@@ -179,7 +179,7 @@ def summary(audit: Audit, shown: int) -> str:
     share = f"{100 * estimate / max(1, audit.rows):.1f} %"
     lines = [
         f'<p class="lead">{lead}</p>',
-        f"<p>That is {share}. With 95 % confidence the number is between {round(low):,} and {round(high):,}.</p>",
+        f"<p>That is {share}. The number lies probably between {round(low):,} and {round(high):,}.</p>",
         _scale(audit),
         f"<p>{_issues(audit.flagged)} {_page_shows(shown, audit)}</p>",
         f'<p class="small">{escape(audit.method)}</p>',

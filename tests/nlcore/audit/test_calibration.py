@@ -1,0 +1,91 @@
+"""Calibration: labels planted wrong tell how many of the given ones are, and how sure each is."""
+
+import numpy as np
+import pytest
+import torch
+
+from nlcore.audit.calibration import chance_wrong, log_odds, plant, quality, share_wrong, transition
+from nlcore.audit.evidence import Outside, standardised
+
+
+def opinion_of(data, num_classes: int = 4) -> torch.Tensor:
+    return Outside(standardised(data.vectors), data.given, num_classes, 0).opinion()
+
+
+def test_log_odds_are_those_of_the_given_label_and_never_infinite() -> None:
+    opinion = torch.tensor([[0.8, 0.2], [1.0, 0.0]], dtype=torch.float64)
+    found = log_odds(opinion, torch.tensor([0, 1]))
+    assert found[0] == pytest.approx(np.log(4)) and bool(found.isfinite().all())
+
+
+def test_the_transition_is_that_of_the_labels_where_classes_lie_apart(make_blobs) -> None:
+    data = make_blobs(n=4000, rate=0.3)
+    found = transition(opinion_of(data), data.given)
+    joint = torch.zeros(4, 4, dtype=torch.float64)
+    joint.index_put_((data.true, data.given), torch.ones(4000, dtype=torch.float64), accumulate=True)
+    assert (found - joint / joint.sum(1, keepdim=True)).abs().max() < 0.05
+
+
+def test_a_planted_label_is_never_the_given_one_and_follows_the_transition() -> None:
+    labels = torch.zeros(4000, dtype=torch.int64)
+    opinion = torch.full((4000, 3), 1 / 3, dtype=torch.float64)
+    spread = torch.tensor([[0.6, 0.3, 0.1], [0, 1, 0], [0, 0, 1]], dtype=torch.float64)
+    found = plant(opinion, labels, 0.0, spread, torch.Generator().manual_seed(0))
+    assert bool((found != 0).all())
+    assert float((found == 1).double().mean()) == pytest.approx(0.75, abs=0.03)
+
+
+def test_alike_labels_are_planted_more_often_the_more_likeness_counts() -> None:
+    labels = torch.zeros(4000, dtype=torch.int64)
+    opinion = torch.tensor([[0.7, 0.29, 0.01]], dtype=torch.float64).expand(4000, 3)
+    spread = torch.full((3, 3), 1 / 3, dtype=torch.float64)
+    shares = [
+        float((plant(opinion, labels, r, spread, torch.Generator().manual_seed(0)) == 1).double().mean())
+        for r in (0.0, 0.5, 1.0)
+    ]
+    assert shares == pytest.approx([0.5, 0.843, 0.967], abs=0.03)
+
+
+def test_a_mixture_of_scores_is_taken_apart() -> None:
+    generator = torch.Generator().manual_seed(0)
+    wrong = torch.randn(3000, generator=generator, dtype=torch.float64) - 6
+    right = torch.randn(7000, generator=generator, dtype=torch.float64) + 6
+    planted = torch.randn(20_000, generator=generator, dtype=torch.float64) - 6
+    scores = torch.cat([wrong, right])
+    assert share_wrong(scores, planted, 0.5) == pytest.approx(0.3, abs=0.02)
+    chances = chance_wrong(scores, planted, 0.3)
+    assert float(chances[:3000].mean()) > 0.97 and float(chances[3000:].mean()) < 0.01
+
+
+def test_the_chance_of_being_wrong_never_rises_with_the_score(make_blobs) -> None:
+    data = make_blobs(width=2.0)
+    opinion = opinion_of(data)
+    scores = log_odds(opinion, data.given)
+    found = quality(opinion, data.given).label_quality[scores.argsort()]
+    assert bool((found.diff() >= -1e-12).all()) and 0 <= float(found.min()) <= float(found.max()) <= 1
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.2, 0.4])
+def test_qualities_keep_their_promise_and_the_number_of_wrong_labels_is_in_range(make_blobs, rate: float) -> None:
+    data = make_blobs(n=3000, rate=rate, seed=7)
+    found = quality(opinion_of(data), data.given)
+    estimate, low, high = found.wrong
+    assert low <= int(data.wrong.sum()) <= high and low <= estimate <= high
+    order = found.label_quality.argsort()
+    for part in order.tensor_split(10):
+        assert float(found.label_quality[part].mean()) == pytest.approx(
+            float((~data.wrong[part]).double().mean()), abs=0.15
+        )
+
+
+@pytest.mark.parametrize("width", [0.5, 1.0])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_of_right_labels_at_most_two_in_a_hundred_are_called_wrong(make_blobs, width: float, seed: int) -> None:
+    data = make_blobs(n=1000, rate=0.0, seed=seed, width=width)
+    assert float((quality(opinion_of(data), data.given).label_quality < 0.5).double().mean()) <= 0.02
+
+
+def test_nobody_is_believed_where_no_label_is_foretold() -> None:
+    opinion = torch.tensor([[0.9, 0.1]] * 10, dtype=torch.float64)
+    found = quality(opinion, torch.ones(10, dtype=torch.int64))
+    assert found.wrong == (5.0, 0.0, 10.0) and bool((found.label_quality == 0.5).all())

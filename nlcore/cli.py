@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from nlcore.basics import VERSION
 from nlcore.audit.command import audit_command
+from nlcore.basics import VERSION
 from nlcore.basics.arguments import key_values
 from nlcore.basics.chance import SEEDS
 from nlcore.basics.errors import DivergenceError, InputError, Paused, choose, first_line

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from nlcore.audit.calibration import quality, transition
 from nlcore.audit.concerns import concerns
 from nlcore.audit.evidence import FOLDS, Outside, folds, judged, standardised
-from nlcore.audit.issues import as_classes, issue_table
+from nlcore.audit.issues import as_classes, as_tensor, issue_table
 from nlcore.audit.judge import Judge, train_judge
 from nlcore.basics.errors import InputError, choose
 from nlcore.basics.ranges import Range
@@ -96,7 +96,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         else:
             X, y = validate_data(self, X, y, dtype=np.float32)
             check_classification_targets(y)
-            inputs = torch.from_numpy(np.ascontiguousarray(X))
+            inputs = as_tensor(X)
         classes, labels = as_classes(y)
         self.sample_shape_ = tuple(inputs.shape[1:])
         self.judge(as_seen(inputs), labels, classes, index)
@@ -159,10 +159,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X) -> np.ndarray:
         """Probability of each class of `classes_`: (N, K)."""
         check_is_fitted(self)
-        if is_pictures(X):
-            inputs = pictures(X)
-        else:
-            inputs = torch.from_numpy(np.ascontiguousarray(validate_data(self, X, reset=False, dtype=np.float32)))
+        inputs = pictures(X) if is_pictures(X) else as_tensor(validate_data(self, X, reset=False, dtype=np.float32))
         if tuple(inputs.shape[1:]) != self.sample_shape_:
             raise InputError(f"samples of shape {tuple(inputs.shape[1:])}; it was fitted on {self.sample_shape_}")
         inputs = as_seen(inputs)

@@ -119,9 +119,14 @@ def _checked_features(features, n: int) -> torch.Tensor:
 def _numbers(values, what: str) -> torch.Tensor:
     try:
         array = np.asarray(values)
-        tensor = torch.from_numpy(np.ascontiguousarray(array if array.dtype.kind == "f" else array.astype(np.float64)))
+        tensor = as_tensor(array if array.dtype.kind == "f" else array.astype(np.float64))
     except (TypeError, ValueError) as error:
         raise InputError(f"{what} must be numbers") from error
     if not bool(tensor.isfinite().all()):
         raise InputError(f"{what} hold NaN or infinity, first in row {int((~tensor.isfinite()).nonzero()[0][0])}")
     return tensor
+
+
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    """An array as a tensor, in the same memory where torch allows it: what is read-only, as of pandas, is copied."""
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))

@@ -20,7 +20,7 @@ from nlcore.basics.machine import code_version
 
 SUMMARY, ISSUES, CLEAN, REPORT, APPLIED = "summary.json", "issues.csv", "clean.csv", "report.html", "labels.csv"
 WORK = ".work"  # features and checkpoints, in the folder of the audit
-SURE = 0.9  # probability from which a suggested label replaces the given one in clean.csv
+SURE = 0.8  # probability from which a suggested label replaces the given one in clean.csv
 SHOWN = 1000  # samples of a report at most
 KEPT, CORRECTED, DOUBTFUL = "kept", "corrected", "doubtful"
 
@@ -165,7 +165,7 @@ def what_to_do(
 ) -> tuple[np.ndarray, np.ndarray]:
     """What `clean.csv` does with each label, and the label (N,) that results.
 
-    A label that is more likely wrong than right is `corrected` if the suggested one has a probability of nine in ten:
+    A label that is more likely wrong than right is `corrected` if the suggested one has a probability of four in five:
     that the given one is wrong, times the share of the suggested one in the opinion on all others. Else it is
     `doubtful` and stays.
     """

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from nlcore.audit.classifier import BACKBONE, BACKBONE_SIZE, learnt_as_they_are
+from nlcore.audit.classifier import BACKBONE, BACKBONE_SIZE, PIXELS_BELOW, learnt_as_they_are
 from nlcore.audit.report import Sample
 from nlcore.basics.digests import content_digest
 from nlcore.basics.files import user_path
 from nlcore.data.datasets import DATASETS, Dataset, load_dataset
 from nlcore.data.features import extract_features
-from nlcore.data.own import PREFIX, holds_files, own_options
+from nlcore.data.own import PREFIX, holds_files, image_files, own_options
 from nlcore.data.tables import TABLE_SUFFIXES, read_table
 
 THUMBNAIL = 112  # pixels, side of a picture in the report
+LOOKED_AT = 20  # files whose sizes say how large the images are
 OUTSTANDING = 6  # values of a row that are shown
 
 
@@ -97,7 +98,7 @@ def read_source(data: str, options: dict[str, Any]) -> Source:
     path = data.removeprefix(PREFIX)
     own = own_options(options)
     if holds_files(path, own):
-        options = options | {"image_size": options.get("image_size") or BACKBONE_SIZE}
+        options = options | {"image_size": options.get("image_size") or _usual_side(user_path(path))}
     dataset = load_dataset(PREFIX + path, **options)
     if dataset.files is not None:
         return Source(path, dataset, dataset.files)
@@ -109,6 +110,20 @@ def read_source(data: str, options: dict[str, Any]) -> Source:
         else:
             columns = tuple(table.number_columns())
     return Source(path, dataset, _rows(len(dataset.train_labels)), texts, columns)
+
+
+def _usual_side(path: Path) -> int:
+    """The side that image files are decoded at: their own, if they are so small that they are learnt from pixels."""
+    from PIL import Image
+
+    sides = []
+    for file in image_files(path)[:LOOKED_AT] if path.is_dir() else []:
+        try:
+            with Image.open(file) as image:
+                sides.append(max(image.size))
+        except OSError:  # whoever decodes it says so
+            continue
+    return max(sides) if sides and max(sides) < PIXELS_BELOW else BACKBONE_SIZE
 
 
 def _rows(n: int) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """`find_label_issues`: arrays in, a table out."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,6 +43,12 @@ def test_the_index_of_a_pandas_object_is_kept(noisy) -> None:
     assert list(table.index) == index
     table = find_label_issues(noisy.given.numpy(), features=pd.DataFrame(noisy.vectors.numpy(), index=index))
     assert list(table.index) == index
+
+
+def test_a_table_of_pandas_is_read_without_a_warning(noisy) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        find_label_issues(noisy.given.numpy(), features=pd.DataFrame(noisy.vectors.numpy()))
 
 
 def test_how_many_are_wrong_comes_with_the_table(noisy) -> None:

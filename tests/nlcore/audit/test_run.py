@@ -111,7 +111,7 @@ def test_only_a_sure_suggestion_replaces_a_label() -> None:
     labels, quality, predicted = torch.zeros(3, dtype=torch.int64), np.array([0.01, 0.01, 0.9]), np.array([1, 1, 0])
     done, final = what_to_do(opinion, labels, quality, predicted)
     assert done.tolist() == [CORRECTED, DOUBTFUL, KEPT] and final.tolist() == [1, 0, 0]
-    done, final = what_to_do(opinion, labels, np.array([0.2, 0.2, 0.9]), predicted)
+    done, final = what_to_do(opinion, labels, np.array([0.3, 0.3, 0.9]), predicted)
     assert done.tolist() == [DOUBTFUL, DOUBTFUL, KEPT] and final.tolist() == [0, 0, 0]
 
 

@@ -16,7 +16,7 @@ def folder(tmp_path):
     for name in ("ant", "bee"):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for number in range(3):
-            pixels = rng.integers(256, size=(20, 30, 3), dtype=np.uint8)
+            pixels = rng.integers(256, size=(20, 40, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{number}.png")
     return tmp_path / "pictures"
 
@@ -28,6 +28,14 @@ def test_a_folder_is_read_with_its_files_as_names_and_pictures_to_show(folder, m
     shown = source.sample(4, 0, 0.25, torch.tensor([0, 1, 3]))
     assert shown.picture.shape == (112, 112, 3) and shown.neighbours == ((0, 2), (1, 1))
     assert (shown.given, shown.suggested, shown.quality, shown.name) == (1, 0, 0.25, "bee/1.png")
+
+
+def test_small_pictures_keep_their_size_and_are_learnt_from_their_pixels(folder, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("NLCORE_DATA", str(tmp_path))
+    for file in folder.rglob("*.png"):
+        Image.open(file).resize((28, 28)).save(file)
+    source = read_source(str(folder), {})
+    assert source.inputs(tmp_path / "work").shape == (6, 3, 28, 28)
 
 
 def test_pictures_become_features_once(folder, monkeypatch, tmp_path) -> None:

@@ -23,7 +23,7 @@ from nlcore.audit.classifier import NoisyLabelClassifier
 from nlcore.audit.evidence import (
     NEIGHBOURS,
     choose_strength,
-    given_prob,
+    given_label_prob,
     linear_classifier,
     nearest_others,
     neighbour_votes,
@@ -65,11 +65,11 @@ def measured(dataset: Dataset, noisy: NoisyLabels, seed: int) -> dict[str, dict]
 
     strength = choose_strength(vectors, given, classes, seed)
     probs = out_of_fold(vectors, given, classes, strength, seed)
-    add("p, out-of-fold", lambda: (given_prob(out_of_fold(vectors, given, classes, strength, seed), given), {}))
+    add("p, out-of-fold", lambda: (given_label_prob(out_of_fold(vectors, given, classes, strength, seed), given), {}))
     for name, score in cleanlab_scores(given.numpy(), probs.numpy()).items():
         add(f"cleanlab, {name}", lambda score=score: (torch.from_numpy(score), {}))
     near = nearest_others(vectors, torch.arange(len(given)), NEIGHBOURS)
-    add("neighbours", lambda: (given_prob(neighbour_votes(near, given, classes), given), {}))
+    add("neighbours", lambda: (given_label_prob(neighbour_votes(near, given, classes), given), {}))
     add("dividemix", lambda: (dividemix(dataset, given, seed), {}))
     for method in AUDITED:
         add(f"audit, {method}", lambda method=method: audited(dataset, given, wrong, method, seed))
@@ -133,7 +133,7 @@ def audited(
         "flagged": int((quality < 0.5).sum()),
         "test_accuracy": 100 * float((probs.argmax(1) == dataset.test_labels).double().mean()),
     }
-    return given_prob(model.opinion_, given), more
+    return given_label_prob(model.opinion_, given), more
 
 
 def main() -> None:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from nlcore.audit.evidence import given_label_prob
 from nlcore.basics.chance import stream
 
+ISSUE_BELOW = 0.5  # a label is called an issue when it is more likely wrong than right
 # How much planted labels prefer the classes that a sample looks like, and the share of them that a cut leaves below it:
 # with the first pair hardly a right label is taken for a wrong one, with the second hardly a wrong one is missed.
 FEWEST, MOST = (0.0, 0.2), (1.0, 0.7)
@@ -42,7 +44,7 @@ def log_odds(opinion: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Log odds (N,) float64 of labels (N,) under probabilities (N, K): low = suspicious. Never infinite."""
     logs = opinion.double().clamp(min=1e-12).log()
     others = logs.scatter(1, labels[:, None], -torch.inf).logsumexp(1)
-    return logs.gather(1, labels[:, None]).squeeze(1) - others
+    return given_label_prob(logs, labels) - others
 
 
 def transition(opinion: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -52,7 +54,7 @@ def transition(opinion: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     on average: cleanlab's confident joint (Northcutt et al., JAIR 2021).
     """
     num_classes = opinion.shape[1]
-    own = opinion.gather(1, labels[:, None]).squeeze(1)
+    own = given_label_prob(opinion, labels)
     count = torch.bincount(labels, minlength=num_classes).clamp(min=1)
     bar = torch.zeros(num_classes, dtype=opinion.dtype).index_add(0, labels, own) / count
     sure, true = opinion.masked_fill(opinion < bar, -1).max(1)

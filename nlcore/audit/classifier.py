@@ -20,11 +20,12 @@ from nlcore.audit.judge import Judge, train_judge
 from nlcore.basics.errors import InputError, choose
 from nlcore.basics.ranges import Range
 from nlcore.data.backbones import load_backbone
+from nlcore.data.features import in_passes
 from nlcore.methods import METHODS
 
 EPOCHS = Range(1)
 PIXELS_BELOW = 32  # side of an image below which a network that knows photographs sees nothing
-BACKBONE, BACKBONE_SIZE, PASS = "efficientnet_lite0", 112, 32
+BACKBONE, BACKBONE_SIZE = "efficientnet_lite0", 112
 SMALL_IMAGES = "glyphs"  # the data set whose recipe small images are trained by
 
 
@@ -197,6 +198,4 @@ def as_seen(inputs: torch.Tensor) -> torch.Tensor:
     """Vectors and small images as they are, larger images as the features of a network that knows photographs."""
     if learnt_as_they_are(tuple(inputs.shape[1:])):
         return inputs
-    network = load_backbone(BACKBONE, BACKBONE_SIZE)
-    with torch.no_grad():
-        return torch.cat([network(few) for few in inputs.split(PASS)])
+    return in_passes(load_backbone(BACKBONE, BACKBONE_SIZE), inputs)

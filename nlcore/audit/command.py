@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from nlcore.basics.errors import InputError, choose
+from nlcore.basics.chance import SEEDS
+from nlcore.basics.errors import choose
 from nlcore.basics.progress import duration, steps
 from nlcore.methods import METHODS
 
@@ -40,8 +41,7 @@ def audit_command(
         print(f"wrote {out / run.APPLIED}: {done['decisions']} decisions, {done['changed']} labels changed")
         return
     choose("method", method, METHODS)
-    if seed < 0:
-        raise InputError(f"seed must not be negative: {seed}")
+    SEEDS.check("seed", seed, whole=True)
     started = time.monotonic()
     with steps(100, f"audit of {data}", "per cent") as advance:
         summary = run.audit(data, out, method, seed, options, lambda share: advance(int(100 * share)))

@@ -5,6 +5,7 @@ None of them is silently put right: whoever reads the report has to know.
 
 import torch
 
+from nlcore.audit.calibration import ISSUE_BELOW
 from nlcore.audit.evidence import FOLDS, NEIGHBOURS
 
 RARE = 20  # samples: fewer have no twenty neighbours of their own
@@ -44,7 +45,7 @@ def _rare(labels: torch.Tensor, class_names: tuple[str, ...], label_quality: tor
     if len(rare) == 0:
         return None
     members = (counts < RARE)[labels]
-    doubted = int((label_quality[members] < 0.5).sum())
+    doubted = int((label_quality[members] < ISSUE_BELOW).sum())
     names = ", ".join(class_names[k] for k in rare[:5].tolist()) + (" and others" if len(rare) > 5 else "")
     return (
         f"{len(rare)} of {len(class_names)} classes ({names}) have fewer than {RARE} samples: {int(members.sum())} "
@@ -58,7 +59,7 @@ def _imbalance(labels: torch.Tensor, class_names: tuple[str, ...], label_quality
     small, large = int(counts.argmin()), int(counts.argmax())
     if counts[large] < IMBALANCE * counts[small]:
         return None
-    doubted = [float((label_quality[labels == k] < 0.5).double().mean()) for k in (small, large)]
+    doubted = [float((label_quality[labels == k] < ISSUE_BELOW).double().mean()) for k in (small, large)]
     return (
         f"Class {class_names[large]} is {counts[large] / counts[small]:.0f} times as large as {class_names[small]}. Of "
         f"the labels of the small one {doubted[0]:.0%} are called wrong, of the large one {doubted[1]:.0%}: what is "
@@ -104,7 +105,7 @@ def _kinds(vectors: torch.Tensor, label_quality: torch.Tensor) -> str | None:
     kind = torch.from_numpy(kind).bool()
     if share > 0.5:
         kind, share = ~kind, 1 - share
-    doubted = [float((label_quality[rows][members] < 0.5).double().mean()) for members in (kind, ~kind)]
+    doubted = [float((label_quality[rows][members] < ISSUE_BELOW).double().mean()) for members in (kind, ~kind)]
     return (
         f"The samples fall into two kinds, {share:.0%} and {1 - share:.0%} (silhouette {spread:.2f}). Of the smaller "
         f"kind {doubted[0]:.0%} of the labels are called wrong, of the larger {doubted[1]:.0%}: audit them apart if "

@@ -62,21 +62,21 @@ def judged(outside: Outside, network: torch.Tensor) -> torch.Tensor:
     """The final opinion (N, K) float64 from the two outsiders and the network's opinion (N, K)."""
     labels = outside.labels
     both = (outside.opinion() + network) / 2
-    votes = given_prob(both, labels) >= SURELY_WRONG * both.amax(1)
+    votes = given_label_prob(both, labels) >= SURELY_WRONG * both.amax(1)
     again = outside.opinion(votes)
     # As well as they foretell labels that can be believed: who foretells what is wrong knows people's mistakes.
     share = min(NETWORK_SHARE, mixture_share(network[votes], again[votes], labels[votes]))
     return (1 - share) * again + share * network
 
 
-def given_prob(opinion: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Probability (N,) of each given label."""
+def given_label_prob(opinion: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Probability (N,) of each given label, of an opinion (N, K): cleanlab's self-confidence."""
     return opinion.gather(1, labels[:, None]).squeeze(1)
 
 
 def mixture_share(first: torch.Tensor, second: torch.Tensor, labels: torch.Tensor) -> float:
     """Share of the first opinion (N, K) in the mixture of two under which the labels are most probable."""
-    one, two = (given_prob(opinion, labels).clamp(min=1e-9) for opinion in (first, second))
+    one, two = (given_label_prob(opinion, labels).clamp(min=1e-9) for opinion in (first, second))
     share = 0.5
     for _ in range(50):  # expectation-maximisation with one parameter
         share = float((share * one / (share * one + (1 - share) * two)).mean())
@@ -97,7 +97,7 @@ def choose_strength(vectors: torch.Tensor, labels: torch.Tensor, num_classes: in
     chosen, best = STRENGTHS[0], np.inf
     for strength in STRENGTHS:
         probs = out_of_fold(vectors[part], labels[part], num_classes, strength, seed)
-        loss = -float(given_prob(probs, labels[part]).clamp(min=1e-9).log().mean())
+        loss = -float(given_label_prob(probs, labels[part]).clamp(min=1e-9).log().mean())
         if loss >= best:
             break
         chosen, best = strength, loss

@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nlcore.audit.calibration import Quality, quality
+from nlcore.audit.calibration import ISSUE_BELOW, Quality, quality
 from nlcore.audit.evidence import Outside, standardised
 from nlcore.basics.errors import InputError
 
-ISSUE_BELOW = 0.5  # a label is called an issue when it is more likely wrong than right
 COLUMNS = ("is_label_issue", "label_quality", "given_label", "predicted_label")
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from nlcore.audit.calibration import ISSUE_BELOW
 from nlcore.audit.classifier import NoisyLabelClassifier
 from nlcore.audit.decisions import apply_decisions, read_decisions
+from nlcore.audit.evidence import given_label_prob
 from nlcore.audit.report import Audit, write_report
 from nlcore.audit.source import Source, read_source
 from nlcore.basics.errors import InputError
@@ -91,11 +93,11 @@ def _written(out: Path, source: Source, model: NoisyLabelClassifier, identity: d
     predicted = np.array([number[name] for name in table["predicted_label"]])
     done, final = what_to_do(model.opinion_, labels, quality, predicted)
     order = most_suspicious_first(model.opinion_, labels, quality)
-    given = labels.numpy()
+    given, issue = labels.numpy(), table["is_label_issue"].to_numpy()
 
     head = ["row", "name", "given_label", "predicted_label", "label_quality", "is_label_issue"]
     rows = (
-        [r, source.names[r], names[given[r]], names[predicted[r]], f"{quality[r]:.6f}", bool(quality[r] < 0.5)]
+        [r, source.names[r], names[given[r]], names[predicted[r]], f"{quality[r]:.6f}", bool(issue[r])]
         for r in order.tolist()
     )
     save_file(out / ISSUES, _csv(head, rows))
@@ -103,8 +105,8 @@ def _written(out: Path, source: Source, model: NoisyLabelClassifier, identity: d
     rows = ([r, source.names[r], names[final[r]], names[given[r]], done[r]] for r in range(len(given)))
     save_file(out / CLEAN, _csv(head, rows))
 
-    flagged = int((quality < 0.5).sum())
-    confusion = model.transition_matrix_ * 0
+    flagged = int(issue.sum())
+    confusion = np.zeros((len(names), len(names)))
     np.add.at(confusion, (predicted, given), 1 - quality)
     np.add.at(confusion, (given, given), quality)
     samples = tuple(
@@ -173,15 +175,15 @@ def what_to_do(
     rows = np.arange(len(given))
     p = opinion.numpy()
     share = p[rows, predicted] / np.maximum(1 - p[rows, given], 1e-12)
-    sure = (quality < 0.5) & (predicted != given) & ((1 - quality) * share >= SURE)
-    done = np.where(sure, CORRECTED, np.where(quality < 0.5, DOUBTFUL, KEPT))
+    issue = quality < ISSUE_BELOW
+    sure = issue & (predicted != given) & ((1 - quality) * share >= SURE)
+    done = np.where(sure, CORRECTED, np.where(issue, DOUBTFUL, KEPT))
     return done, np.where(sure, predicted, given)
 
 
 def most_suspicious_first(opinion: torch.Tensor, labels: torch.Tensor, quality: np.ndarray) -> np.ndarray:
     """Rows by quality, those of one quality by the probability of the given label."""
-    p = opinion.gather(1, labels[:, None]).squeeze(1).numpy()
-    return np.lexsort((p, quality))
+    return np.lexsort((given_label_prob(opinion, labels).numpy(), quality))
 
 
 def apply(data: str, out: str | Path, decisions: str | Path, options: dict[str, Any] | None = None) -> dict[str, int]:

@@ -17,7 +17,6 @@ from nlcore.data.features import extract_features
 from nlcore.data.own import PREFIX, holds_files, image_files, own_options
 from nlcore.data.tables import TABLE_SUFFIXES, read_table
 
-THUMBNAIL = 112  # pixels, side of a picture in the report
 LOOKED_AT = 20  # files whose sizes say how large the images are
 OUTSTANDING = 6  # values of a row that are shown
 
@@ -69,7 +68,7 @@ class Source:
             return Sample(**shown, text=self.texts[row])
         if data.holds_vectors:
             return Sample(**shown, values=self._outstanding(row, given))
-        return Sample(**shown, picture=_thumbnail(data.train_images[row]))
+        return Sample(**shown, picture=_picture(data.train_images[row]))
 
     def _outstanding(self, row: int, given: int) -> tuple[tuple[str, float, float], ...]:
         """The values of a row that are the most unusual ones in its given class, with their z-scores."""
@@ -130,8 +129,6 @@ def _rows(n: int) -> tuple[str, ...]:
     return tuple(f"row {row}" for row in range(n))
 
 
-def _thumbnail(image: torch.Tensor) -> np.ndarray:
-    """An image (C, H, W) uint8 as (H, W) or (H, W, 3), no larger than is looked at."""
-    step = max(1, min(image.shape[1:]) // THUMBNAIL)
-    image = image[:, ::step, ::step]
+def _picture(image: torch.Tensor) -> np.ndarray:
+    """An image (C, H, W) uint8 as (H, W) or (H, W, 3); the report makes it small."""
     return image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()

@@ -14,7 +14,7 @@ from nlcore.basics.digests import content_digest
 from nlcore.basics.errors import InputError, first_line
 from nlcore.basics.files import suffix_of, write_atomically
 from nlcore.basics.progress import beat, steps
-from nlcore.data.backbones import load_backbone
+from nlcore.data.backbones import Backbone, load_backbone
 from nlcore.data.datasets import Dataset
 
 AT_ONCE = 512  # images after which the work is kept
@@ -55,7 +55,7 @@ def extract_features(dataset: Dataset, out: Path, backbone: str = "efficientnet_
             advance(done)
             while done < n:
                 part = _rows(images, done, min(done + AT_ONCE, n))
-                kept[done : done + len(part)] = torch.cat([network(few) for few in part.split(PASS)]).numpy()
+                kept[done : done + len(part)] = in_passes(network, part).numpy()
                 done += len(part)
                 kept.flush()
                 write_atomically(note, json.dumps({"identity": identity, "done": done}))
@@ -67,6 +67,12 @@ def extract_features(dataset: Dataset, out: Path, backbone: str = "efficientnet_
     unfinished.unlink()
     note.unlink()
     return dim
+
+
+def in_passes(network: Backbone, images: torch.Tensor) -> torch.Tensor:
+    """The features (N, d) of images (N, C, H, W) uint8, a few images at a time; nothing is trained."""
+    with torch.no_grad():
+        return torch.cat([network(few) for few in images.split(PASS)])
 
 
 def _rows(images: tuple[torch.Tensor, torch.Tensor], start: int, stop: int) -> torch.Tensor:

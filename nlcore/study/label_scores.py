@@ -8,6 +8,7 @@ without the sample (what the public library cleanlab asks for).
 import torch
 import torch.nn.functional as F
 
+from nlcore.audit.evidence import given_label_prob
 from nlcore.basics.chance import stream
 from nlcore.basics.machine import cpu_threads
 from nlcore.data.datasets import Dataset
@@ -44,11 +45,6 @@ def label_scores(dataset: Dataset, noisy: NoisyLabels, seed: int) -> dict[str, t
         "margin, out-of-fold": normalised_margin(outside, given),
         "neighbours": neighbour_share(features, given, dataset.num_classes, NEIGHBOURS),
     }
-
-
-def given_label_prob(probs: torch.Tensor, given_labels: torch.Tensor) -> torch.Tensor:
-    """Probability of the given label, (N,), of probs (N, K): cleanlab's self-confidence."""
-    return probs.gather(1, given_labels[:, None]).squeeze(1)
 
 
 def normalised_margin(probs: torch.Tensor, given_labels: torch.Tensor) -> torch.Tensor:

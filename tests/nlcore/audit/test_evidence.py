@@ -11,7 +11,7 @@ from nlcore.audit.evidence import (
     FOLDS,
     Outside,
     folds,
-    given_prob,
+    given_label_prob,
     judged,
     mixture_share,
     nearest_others,
@@ -93,7 +93,7 @@ def test_the_share_of_a_mixture_is_the_most_probable_one() -> None:
     first, second = first / first.sum(1, keepdim=True), second / second.sum(1, keepdim=True)
     labels = torch.randint(3, (200,), generator=generator)
     grid = np.linspace(0, 1, 2001)
-    logs = [float(given_prob(w * first + (1 - w) * second, labels).log().sum()) for w in grid]
+    logs = [float(given_label_prob(w * first + (1 - w) * second, labels).log().sum()) for w in grid]
     assert mixture_share(first, second, labels) == pytest.approx(grid[int(np.argmax(logs))], abs=0.02)
 
 
@@ -103,7 +103,7 @@ def test_a_useless_network_does_not_spoil_the_opinion(noisy) -> None:
     useless /= useless.sum(1, keepdim=True)
     opinion = judged(outside, useless)
     assert torch.allclose(opinion.sum(1), torch.ones(600, dtype=torch.float64))
-    assert roc_auc_score(noisy.wrong, -given_prob(opinion, noisy.given)) > 0.97
+    assert roc_auc_score(noisy.wrong, -given_label_prob(opinion, noisy.given)) > 0.97
 
 
 def test_some_rows_are_drawn_once_each_and_in_order() -> None:

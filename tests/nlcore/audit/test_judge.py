@@ -7,7 +7,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from nlcore.audit import judge as module
-from nlcore.audit.evidence import given_prob
+from nlcore.audit.evidence import given_label_prob
 from nlcore.audit.judge import judge_config, train_judge
 from nlcore.basics.errors import InputError
 from nlcore.data.datasets import Dataset
@@ -30,7 +30,7 @@ def test_a_judge_finds_wrong_labels_among_samples_that_it_has_not_seen(make_blob
     judge = train_judge(data.vectors[:600], data.given[:600], 4, method, seed=0, length=8)
     opinion = judge.opinion(data.vectors[600:])
     assert torch.allclose(opinion.sum(1), torch.ones(200, dtype=torch.float64), atol=1e-6)
-    assert roc_auc_score(data.wrong[600:], -given_prob(opinion, data.given[600:])) > 0.95
+    assert roc_auc_score(data.wrong[600:], -given_label_prob(opinion, data.given[600:])) > 0.95
     right = (judge.probs(data.vectors[600:]).argmax(1) == data.true[600:]).double().mean()
     assert float(right) > 0.9
 

@@ -21,6 +21,26 @@ function cutFormulas() {
     .map((formula) => `formula is cut off: ${formula.closest("mjx-container").textContent.slice(0, 40)}`);
 }
 
+// On a screen neither code that is shown from the beginning nor a table runs out of its box: who does not see the end of a
+// line does not know that there is one.
+function cutBoxes(selector, what) {
+  if (innerWidth < 1280) return [];
+  return [...document.querySelectorAll(selector)].filter((box) => box.clientWidth && box.scrollWidth > box.clientWidth + 1)
+    .map((box) => `${what} is cut off, ${box.scrollWidth} px in ${box.clientWidth}: ${box.textContent.trim().slice(0, 40)}`);
+}
+
+// Figures have a caption, and letters of 9 points are 9 pixels high at least: a figure is drawn at 110 pixels an inch.
+function figures() {
+  const drawn = [...document.querySelectorAll("article .cell_output img")].filter((image) => image.naturalWidth > 1);
+  const short = (image) => `${(image.alt || nameOf(image)).slice(0, 40)}`;
+  return [
+    ...drawn.filter((image) => !image.closest("figure")?.querySelector("figcaption"))
+      .map((image) => `figure without a caption: ${short(image)}`),
+    ...drawn.filter((image) => image.clientWidth && image.clientWidth < 0.98 * image.naturalWidth * 72 / 110)
+      .map((image) => `letters below 9 px, ${image.clientWidth} px for ${image.naturalWidth}: ${short(image)}`),
+  ];
+}
+
 // Until nothing has changed for half a second, for scripts answer with a delay; ten at most, for some play films.
 function quiet() {
   return new Promise((done) => {
@@ -108,11 +128,11 @@ async function accessibility() {
 async function look() {
   await window.MathJax?.startup?.promise;
   await document.fonts.ready;
-  const problems = sideways("");
+  const problems = [...sideways(""), ...cutBoxes("article .cell_input pre", "code")];
   await openAll();
   problems.push(...await pictures());
   if (!problems.length) problems.push(...sideways(" once everything is open"));
-  problems.push(...cutFormulas());
+  problems.push(...cutFormulas(), ...cutBoxes("article :is(.output, .pst-scrollable-table-container):has(table)", "a table"), ...figures());
   return {
     problems,
     violations: await accessibility(),

@@ -1,8 +1,9 @@
 """Check a built book as its readers meet it, in Chromium without a window: `python -m tools.check_browser FOLDER`.
 
 Every page, light and dark, as wide as a screen and as a phone: nothing is asked of another host, no script fails, links
-and images are there, pictures have words, the page does not scroll sideways, and its article passes the WCAG A and AA
-rules of axe with everything opened. Then what readers do: searching, and two tasks with the keyboard alone.
+and images are there, pictures have words, the page does not scroll sideways, no code or table is cut off on a screen,
+figures have captions and letters that can be read, and the article passes the WCAG A and AA rules of axe with everything
+opened. Then what readers do: searching, and three tasks with the keyboard alone.
 """
 
 import asyncio
@@ -168,6 +169,18 @@ class Reader:
             if not await holds(page, f"reader.inView(document.getElementById('{heading}'))"):
                 note(f"keyboard: the heading {heading} does not come into view")
 
+    async def answer_quiz(self, name: str | None) -> None:
+        """With Tab and the blank alone: choose an answer of the first quiz of a page, which must give its reason."""
+        if name is None:
+            return
+        async with self.tab(name) as (page, note):
+            await page.goto(self.base + name)
+            if not await tab_to(page, ".quiz input[type=radio]", note):
+                return note(f"keyboard: no answer of a quiz within {MOST_KEYS} keys")
+            await page.keyboard.press("Space")
+            if not await holds(page, "document.activeElement.parentElement.querySelector('.why').clientHeight > 0"):
+                note("keyboard: an answer of a quiz does not give its reason")
+
     async def open_solution(self, name: str | None) -> None:
         """With Tab and Enter alone: open the first solution of a page, which must say that it is open."""
         if name is None:
@@ -234,12 +247,14 @@ async def check(folder: Path, executable: str) -> tuple[list[str], dict[str, int
             browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS)
             reader = Reader(browser, folder, base)
             names = {path.relative_to(folder).as_posix(): path for path in pages}
+            asked = (name for name in sorted(names) if b'class="quiz' in names[name].read_bytes())
             solved = (name for name in sorted(names) if b'class="solution' in names[name].read_bytes())
             await asyncio.gather(
                 *(reader.look(name, *mode) for name in names for mode in MODES),
                 *(reader.search(words) for words in SEARCHES),
                 reader.find_table(),
                 reader.open_solution(next(solved, None)),
+                reader.answer_quiz(next(asked, None)),
             )
             await browser.close()
     return reader.lines(), reader.allowed

@@ -21,10 +21,16 @@ WORDS = "The meta-classifier, the hallucinator and the transition matrix."
 SEARCH = """<form><input name="q" aria-label="words"></form><div id="search-results"></div><script>
 if (location.search) document.getElementById("search-results").innerHTML =
   "<p class='search-summary'>Found one page.</p><ul><li><a href='{}'>A page</a></li></ul>"</script>"""
+QUIZ = """<div class="quiz"><p><input type="radio" name="q" aria-label="four"><span class="why" style="display: none"
+>yes</span></p></div>"""
+DRAWN = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='770' height='9'%3E%3C/svg%3E"
+FIGURE = f"""<div class="cell_output"><figure><img src="{DRAWN}" alt="Bars" style="width: {{}}px">{{}}</figure></div>"""
 CLEAN = f"""<h1 id="top">A page</h1><p>{WORDS}</p><a href="#top">up</a>
 <a href="clean.html">other</a> <a href="data.csv">data</a>
 <a href="https://example.org/">for reading</a> <img src="{DOT}" alt="A dot"> <img src="{DOT}" alt="" aria-hidden="true">
 <details><summary>More</summary><p>More words</p></details>
+{FIGURE.format(520, "<figcaption>Bars of two colours</figcaption>")}
+<div class="cell_input"><pre style="overflow: auto">short</pre></div>
 <div style="overflow-x: auto; width: 100%" tabindex="0"><p style="width: 2000px">Wide</p></div>"""
 
 BOOK = {
@@ -51,6 +57,17 @@ FAULTY = {
         "<mjx-math style='display: block; width: 100px'>e = mc</mjx-math></mjx-container></span>",
         "formula is cut off: e = mc",
     ),
+    "cut_code": (
+        "<div class='cell_input'><pre tabindex='0' style='overflow: auto; width: 90px'>a long line of code</pre></div>",
+        "code is cut off",
+    ),
+    "cut_table": (
+        "<div class='output' tabindex='0' style='overflow: auto; width: 90px'><table style='width: 200px'><tr><td>words"
+        "</td></tr></table></div>",
+        "a table is cut off, 20",
+    ),
+    "no_caption": (FIGURE.format(520, ""), "figure without a caption: Bars"),
+    "small_letters": (FIGURE.format(300, "<figcaption>Bars</figcaption>"), "letters below 9 px, 300 px for 770: Bars"),
     "outside": (
         "<script>fetch('https://example.org/a').catch(() => 0)</script>",
         "another host: https://example.org/a",
@@ -104,6 +121,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "clean.html": CLEAN,
         "index.html": '<a href="notebooks/04_benchmark.html" style="outline: none">Benchmark</a>',
         "notebooks/04_benchmark.html": SOLUTION.format("answer.hidden = false"),
+        "quiz.html": QUIZ,
         "search.html": SEARCH.format("pale.html"),
     }
     with pytest.MonkeyPatch.context() as patch:
@@ -133,6 +151,7 @@ def test_what_the_keyboard_cannot_do_is_a_problem(found):
         "index.html: keyboard: no link to benchmark-table within 9 keys",
         "index.html: keyboard: the focus does not show on a[href*='04_benchmark.html']",
         "notebooks/04_benchmark.html: keyboard: the solution does not open, or does not say so",
+        "quiz.html: keyboard: an answer of a quiz does not give its reason",
     ]
 
 

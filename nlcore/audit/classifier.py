@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nlcore.audit.calibration import quality, transition
 from nlcore.audit.concerns import concerns
-from nlcore.audit.evidence import FOLDS, Outside, folds, judged, standardised
+from nlcore.audit.evidence import FOLDS, Outside, folds, judged, some, standardised
 from nlcore.audit.issues import as_classes, as_tensor, issue_table
 from nlcore.audit.judge import Judge, train_judge
 from nlcore.basics.errors import InputError, choose
@@ -26,6 +26,7 @@ from nlcore.methods import METHODS
 EPOCHS = Range(1)
 PIXELS_BELOW = 32  # side of an image below which a network that knows photographs sees nothing
 BACKBONE, BACKBONE_SIZE = "efficientnet_lite0", 112
+TAUGHT = 200_000  # samples that the network of a fold learns from at most
 SMALL_IMAGES = "glyphs"  # the data set whose recipe small images are trained by
 
 
@@ -126,6 +127,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         self.judges_: list[Judge] = []
         for number in range(FOLDS):
             inside, left_out = (fold != number).nonzero().flatten(), (fold == number).nonzero().flatten()
+            inside = inside[some(len(inside), TAUGHT, seed)]
             if len(left_out) == 0 or len(labels[inside].unique()) < 2:
                 continue  # nobody to ask about, or nothing to learn
 

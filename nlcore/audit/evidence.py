@@ -31,7 +31,8 @@ def standardised(vectors: torch.Tensor) -> torch.Tensor:
     """Columns of (N, d) with mean 0 and deviation 1, float32; one that is the same everywhere becomes 0."""
     vectors = vectors.float()
     deviation, mean = torch.std_mean(vectors, 0, correction=0)
-    return (vectors - mean) / deviation.masked_fill(deviation <= 1e-6 * mean.abs().clamp(min=1e-6), torch.inf)
+    deviation = deviation.masked_fill(deviation <= 1e-6 * mean.abs().clamp(min=1e-6), torch.inf)
+    return (vectors - mean).div_(deviation)  # one copy of a million vectors, not two
 
 
 class Outside:

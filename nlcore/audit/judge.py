@@ -29,7 +29,8 @@ from nlcore.training.views import normalise
 
 UPDATES = 300  # of a network at least: a dozen epochs are too few where samples are few
 SMALLEST_BATCH = 16
-LARGE, LARGE_BATCH = 10_000, 256  # vectors from which batches are larger: half the time, and no worse a judge
+LARGE = 10_000  # vectors from which batches are larger: half the time, and no worse a judge
+LARGE_BATCH, LARGEST_BATCH = 256, 1024  # of 10,000 vectors, and of 150,000 and more
 FEWEST_EPOCHS = 6  # six epochs judge as well as the twelve that a test accuracy needs
 MOST_UPDATES = 4000  # of a network that learns images
 AT_ONCE = 2000  # samples that are judged at once
@@ -91,7 +92,7 @@ def judge_config(dataset: Dataset, method: str, seed: int, length: int | None = 
     usual, n = config.resolved(dataset), len(dataset.train_labels)
     batch = max(2, min(usual.batch_size, max(SMALLEST_BATCH, n // 16)))
     if dataset.holds_vectors and n >= LARGE:
-        batch = LARGE_BATCH
+        batch = min(LARGEST_BATCH, max(LARGE_BATCH, n // 150))
     if length is None:
         steps = max(1, n // batch)
         length = FEWEST_EPOCHS if dataset.holds_vectors else min(usual.epochs, MOST_UPDATES // steps)

@@ -19,6 +19,8 @@ from nlcore.basics.ranges import SHARE, Range, within
 from nlcore.selection.division import Division, Snapshot, with_every_class
 from nlcore.selection.purification import (
     MIN_SIDE,
+    MOST_EXAMPLES,
+    drawn,
     fit_meta_classifier,
     likely_other_label,
     meta_features,
@@ -207,21 +209,25 @@ def msp(
             return random_other_label(labels, num_classes, generator)
         return likely_other_label(labels, estimate_transition(snapshot.logits, given_labels), generator)
 
-    def describe(source: Snapshot, labels: torch.Tensor, members=slice(None)) -> torch.Tensor:
-        return meta_features(source.features[members], source.probs[members], labels, means, config.meta_scalars)
+    def describe(source: Snapshot, labels: torch.Tensor, rows=slice(None)) -> torch.Tensor:
+        return meta_features(source.features[rows], source.logits[rows].softmax(1), labels, means, config.meta_scalars)
 
     if config.meta == "golden":
         source, labels = golden
         clean, noisy = describe(source, labels), describe(source, other(labels))
     else:
-        labels = given_labels[positive]
-        clean = describe(snapshot, labels, positive)
+        right = drawn(positive, generator)
+        labels = given_labels[right]
+        clean = describe(snapshot, labels, right)
         if config.meta == "synthetic":
-            noisy = describe(snapshot, other(labels), positive)
+            noisy = describe(snapshot, other(labels), right)
         else:
-            noisy = describe(snapshot, given_labels[negative], negative)
+            wrong = drawn(negative, generator)
+            noisy = describe(snapshot, given_labels[wrong], wrong)
     smallest = min(MIN_SIDE, max(10, len(given_labels) // 100))
     if min(len(clean), len(noisy)) < smallest:
         return nothing, float("nan")
     classifier, auc = fit_meta_classifier(clean, noisy, config.meta_passes, generator)
-    return purification_score(classifier, describe(snapshot, given_labels)), auc
+    blocks = torch.arange(len(given_labels), device=given_labels.device).split(MOST_EXAMPLES)
+    scores = [purification_score(classifier, describe(snapshot, given_labels[rows], rows)) for rows in blocks]
+    return torch.cat(scores), auc

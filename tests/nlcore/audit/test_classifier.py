@@ -14,7 +14,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from nlcore import InputError, NoisyLabelClassifier
+from nlcore.audit import classifier
 from nlcore.audit.classifier import AuditWarning, as_seen, pictures
+from nlcore.audit.judge import train_judge
 from nlcore.data.datasets import load_dataset
 from nlcore.noise.corrupt import corrupt
 
@@ -61,6 +63,19 @@ def test_noise_is_estimated(fitted) -> None:
     joint = pd.crosstab(true, given).to_numpy()
     assert np.abs(model.transition_matrix_ - joint / joint.sum(1, keepdims=True)).max() < 0.15
     assert np.allclose(model.transition_matrix_.sum(1), 1)
+
+
+def test_of_many_samples_a_network_learns_from_some(noisy, monkeypatch) -> None:
+    taught = []
+
+    def spy(inputs, labels, *others):
+        taught.append(len(labels))
+        return train_judge(inputs, labels, *others)
+
+    monkeypatch.setattr(classifier, "TAUGHT", 150)
+    monkeypatch.setattr(classifier, "train_judge", spy)
+    model = NoisyLabelClassifier("ce", epochs=3).fit(noisy.vectors.numpy(), noisy.given.numpy())
+    assert taught == [150] * 4 and len(model.label_issues_) == len(noisy.given)
 
 
 def test_it_can_be_pickled_and_cloned(fitted) -> None:

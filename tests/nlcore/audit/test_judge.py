@@ -18,7 +18,9 @@ def dataset(n: int) -> Dataset:
     return Dataset("own", torch.randn(n, 5), labels, torch.zeros(0, 5), labels[:0], ("a", "b", "c"))
 
 
-@pytest.mark.parametrize(("n", "batch", "epochs"), [(60, 16, 100), (1000, 62, 19), (20_000, 256, 6), (10**6, 256, 6)])
+@pytest.mark.parametrize(
+    ("n", "batch", "epochs"), [(60, 16, 100), (1000, 62, 19), (20_000, 256, 6), (90_000, 600, 6), (10**6, 1024, 6)]
+)
 def test_small_data_get_small_batches_and_more_epochs_large_data_fewer(n: int, batch: int, epochs: int) -> None:
     config = judge_config(dataset(n), "tssd", 0)
     assert (config.batch_size, config.epochs) == (batch, epochs)

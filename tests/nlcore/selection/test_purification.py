@@ -1,9 +1,12 @@
 import pytest
 import torch
 
+from nlcore.methods import tssd
 from nlcore.methods.tssd import TSSDConfig, msp, psd
+from nlcore.selection import purification
 from nlcore.selection.division import Snapshot
 from nlcore.selection.purification import (
+    drawn,
     fit_meta_classifier,
     likely_other_label,
     meta_features,
@@ -108,6 +111,29 @@ def test_the_score_ranks_right_labels_above_wrong_ones(made, meta, scalars):
     score, _ = mine(made, meta=meta, meta_scalars=scalars)
     right = made.given == made.true
     assert ((score > 0.5) == right).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("meta", ["synthetic", "certain"])
+def test_of_a_large_set_some_are_learnt_from_and_all_are_scored(made, meta, monkeypatch):
+    whole, _ = mine(made, meta=meta)
+    for module in (purification, tssd):
+        monkeypatch.setattr(module, "MOST_EXAMPLES", 250)
+    score, _ = mine(made, meta=meta)
+    assert len(score) == 1200 and score.isfinite().all() and not torch.equal(score, whole)
+    assert ((score > 0.5) == (made.given == made.true)).float().mean() > 0.95
+
+
+def test_drawn_rows_are_members_in_order_each_at_most_once(monkeypatch):
+    members = torch.rand(100, generator=torch.Generator().manual_seed(0)) < 0.5
+    generator = torch.Generator().manual_seed(1)
+    before = generator.get_state()
+    assert drawn(members, generator).tolist() == members.nonzero().flatten().tolist()
+    assert torch.equal(
+        generator.get_state(), before
+    )  # a small set costs no draw: results of small data stay what they were
+    monkeypatch.setattr(purification, "MOST_EXAMPLES", 10)
+    rows = drawn(members, generator)
+    assert len(rows) == 10 and members[rows].all() and rows.tolist() == sorted(set(rows.tolist()))
 
 
 def test_switched_off_it_scores_nobody(made):

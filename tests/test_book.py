@@ -80,13 +80,15 @@ def test_notebook_page_says_what_it_takes(book: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_launch_buttons_open_the_pages_own_notebook(book: Path, name: str) -> None:
+def test_launch_buttons_open_the_pages_own_notebook_once_there_is_an_address(book: Path, name: str) -> None:
     page = (book / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
     repository = address(ROOT).removeprefix("https://github.com/")
-    assert set(re.findall(r'href="(https://(?:colab\.|mybinder\.)[^"]+)"', page)) == {
+    buttons = {
         f"https://colab.research.google.com/github/{repository}/blob/main/notebooks/{name}.ipynb",
         f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/notebooks/{name}.ipynb",
     }
+    found = set(re.findall(r'href="(https://(?:colab\.|mybinder\.)[^"]+)"', page))
+    assert found == (set() if repository.startswith("nlcore_owner/") else buttons)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -1,6 +1,6 @@
-"""Sphinx extension: what the notebooks take, under the title of each and on a page of its own.
+"""Sphinx extension: what the notebooks take, at the foot of each and on a page of its own.
 
-A line under every notebook's title says what its execution took at the profile that was built, and what was stored for
+A line at the foot of every notebook's page says what its execution took at the profile that was built, and what was stored for
 the others. The directive `run-statistics` lists every notebook of the book with time, memory and parameters, grouped by
 what it ran on; `run-times` lists the stored times of all profiles.
 """
@@ -24,11 +24,11 @@ PAGE = "book/run_statistics"
 WHY_NOT = {"full": " (meant for a GPU)"}
 
 
-# --- the line under a title ------------------------------------------------------------------------------------------
+# --- the line at the foot --------------------------------------------------------------------------------------------
 
 
 def add_line(app: Sphinx, document: nodes.document) -> None:
-    """Say under a notebook's title what it takes."""
+    """Say at the foot of a notebook's page what it takes: the title is for readers, and for search engines."""
     copy, title = copy_of(app, app.env.docname), document.next_node(nodes.title)
     record = run_record(copy) if copy else None
     if record is None or title is None:
@@ -37,7 +37,7 @@ def add_line(app: Sphinx, document: nodes.document) -> None:
     line = nodes.paragraph("", line_text(copy.stem, record, stored_times(Path(app.srcdir))), classes=["run-time"])
     if PAGE in app.env.found_docs:
         line += [nodes.Text(" "), link(PAGE, app.env.docname, "All run times"), nodes.Text(".")]
-    title.parent.insert(title.parent.index(title) + 1, line)
+    title.parent.append(line)
 
 
 def line_text(name: str, record: dict[str, Any], times: dict) -> str:

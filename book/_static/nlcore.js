@@ -16,3 +16,22 @@ addEventListener("load", async () => {
 });
 document.addEventListener("toggle", lookAgain, true);
 document.addEventListener("click", (event) => event.target.closest(".toggle") && lookAgain());
+
+// On a phone a figure scrolls sideways in its frame and is not shrunk until nobody can read it: figures are drawn at 110
+// pixels an inch, and at 72 their letters of nine points are nine pixels high.
+addEventListener("load", () => {
+  const frames = [...document.querySelectorAll(".cell_output figure img")].map((image) => {
+    const frame = document.createElement("div");
+    frame.className = "figure-frame";
+    image.style.minWidth = `${Math.ceil(image.naturalWidth * 72 / 110)}px`;
+    image.replaceWith(frame);
+    frame.append(image);
+    return frame;
+  });
+  const stops = () => frames.forEach((frame) => {
+    if (frame.scrollWidth > frame.clientWidth) frame.tabIndex = 0;
+    else frame.removeAttribute("tabindex");
+  });
+  stops();
+  addEventListener("resize", stops);
+});

@@ -95,3 +95,59 @@ def test_numbers_of_a_run_are_glued_under_names_of_the_notebook_that_quotes_them
     patterns = [re.sub(r"\{.*?\}", ".+", pattern) for pattern in patterns]
     unknown = [key for key in quoted - glued if not any(re.fullmatch(pattern, key) for pattern in patterns)]
     assert unknown == []
+
+
+# -- what is seen of a chapter
+
+FOLDED = {"hide-input", "remove-input", "remove-cell", "hide-cell"}
+SHORT, NARROW = 12, 76  # lines of a cell that is open, and columns of any that a reader may see
+SMALLEST, WIDEST = 9, 7.5  # points of a letter, inches of a figure
+
+
+def code_cells(notebook: Path, without: set[str]) -> list[nbformat.NotebookNode]:
+    cells = [cell for cell in cells_of(notebook) if cell.cell_type == "code"]
+    return [cell for cell in cells if not without & set(cell.metadata.get("tags", []))]
+
+
+@each_notebook
+def test_code_that_is_open_is_the_lesson(notebook: Path) -> None:
+    """Drawing, imports and bookkeeping are folded: what is open is short enough to be read."""
+    for cell in code_cells(notebook, FOLDED | {"parameters", "solution"}):
+        assert len(cell.source.splitlines()) <= SHORT, cell.source
+        assert "glue(" not in cell.source and not re.match(r"(import|from) \w+", cell.source), cell.source
+    for cell in code_cells(notebook, {"remove-input", "remove-cell"} | FOLDED):
+        assert [line for line in cell.source.splitlines() if len(line) > NARROW] == []
+
+
+@each_notebook
+def test_figures_have_a_caption_a_name_of_their_own_and_letters_that_can_be_read(notebook: Path) -> None:
+    shown = [cell.metadata["mystnb"] for cell in code_cells(notebook, {"solution"}) if "mystnb" in cell.metadata]
+    figures = [settings for settings in shown if "image" in settings]
+    assert all(settings.get("figure", {}).get("caption") and settings["image"].get("alt") for settings in figures)
+    names = [settings["figure"]["name"] for settings in figures]
+    assert len(set(names)) == len(names) and all(name.startswith("fig-") for name in names)
+    code = "\n".join(cell.source for cell in code_cells(notebook, set()))
+    sizes = re.findall(r"""(?:fontsize=|labelsize=|"size": )(\d+(?:\.\d+)?)""", code)
+    assert [size for size in sizes if float(size) < SMALLEST] == []
+    assert [width for width in re.findall(r"figsize=\((\d+(?:\.\d+)?),", code) if float(width) > WIDEST] == []
+
+
+def test_figures_have_names_that_no_other_chapter_uses() -> None:
+    cells = [cell for notebook in NOTEBOOKS for cell in code_cells(notebook, set())]
+    names = Counter(cell.metadata.get("mystnb", {}).get("figure", {}).get("name") for cell in cells)
+    assert [name for name, count in names.items() if name and count > 1] == []
+
+
+@each_notebook
+def test_chapter_ends_with_three_lines_and_three_questions(notebook: Path) -> None:
+    text = prose(cells_of(notebook))
+    (lines,) = re.findall(
+        r"\{admonition\} Three lines to remember\n(?::class:[^\n]*\n)*\n?(.*?)\n[`:]{3}", text, re.DOTALL
+    )
+    assert len(re.findall(r"^- ", lines, re.MULTILINE)) == 3
+    quizzes = re.findall(r"\{admonition\} [^\n]+\n:class: quiz\n\n?(.*?)\n[`:]{3}", text, re.DOTALL)
+    assert len(quizzes) == 3 and text.count(":class: quiz") == 3
+    for answers in quizzes:
+        assert answers.count("- [x] ") == 1 and answers.count("- [ ] ") in (2, 3)
+        assert answers.count(" :: ") == answers.count("- [")
+    assert text.index("Three lines to remember") < text.index("## Check yourself") < text.index("## Exercises")

@@ -29,6 +29,14 @@ function cutBoxes(selector, what) {
     .map((box) => `${what} is cut off, ${box.scrollWidth} px in ${box.clientWidth}: ${box.textContent.trim().slice(0, 40)}`);
 }
 
+// A chapter is read, not scrolled past: code that is open takes a fifth of the page at most.
+function muchCode() {
+  const page = document.querySelector("article"), height = (element) => element.getBoundingClientRect().height;
+  const open = [...document.querySelectorAll("article .cell:not(.tag_hide-input, .tag_solution, .tag_parameters) > .cell_input")];
+  const share = open.reduce((sum, box) => sum + height(box), 0) / height(page);
+  return innerWidth >= 1280 && share > 0.2 ? [`open code takes ${(100 * share).toFixed(0)} % of the page`] : [];
+}
+
 // Figures have a caption, and letters of 9 points are 9 pixels high at least: a figure is drawn at 110 pixels an inch.
 function figures() {
   const drawn = [...document.querySelectorAll("article .cell_output img")].filter((image) => image.naturalWidth > 1);
@@ -128,7 +136,7 @@ async function accessibility() {
 async function look() {
   await window.MathJax?.startup?.promise;
   await document.fonts.ready;
-  const problems = [...sideways(""), ...cutBoxes("article .cell_input pre", "code")];
+  const problems = [...sideways(""), ...cutBoxes("article .cell_input pre", "code"), ...muchCode()];
   await openAll();
   problems.push(...await pictures());
   if (!problems.length) problems.push(...sideways(" once everything is open"));

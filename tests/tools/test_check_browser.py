@@ -61,6 +61,10 @@ FAULTY = {
         "<div class='cell_input'><pre tabindex='0' style='overflow: auto; width: 90px'>a long line of code</pre></div>",
         "code is cut off",
     ),
+    "much_code": (
+        "<p style='height: 90px'>words</p><div class='cell'><div class='cell_input' style='height: 30px'>code</div></div>",
+        "open code takes 22 % of the page",
+    ),
     "cut_table": (
         "<div class='output' tabindex='0' style='overflow: auto; width: 90px'><table style='width: 200px'><tr><td>words"
         "</td></tr></table></div>",

@@ -35,3 +35,18 @@ addEventListener("load", () => {
   stops();
   addEventListener("resize", stops);
 });
+
+// Excerpts of search results are of the article: not of the buttons and the contents around it, not of code, and not of
+// the numbers that Sphinx puts before headings.
+document.addEventListener("DOMContentLoaded", () => {
+  if (typeof Search === "undefined") return;
+  const toText = Search.htmlToText;
+  Search.htmlToText = (page, anchor) => {
+    const main = document.createElement("div"), article = new DOMParser().parseFromString(page, "text/html").querySelector("article");
+    if (!article) return toText(page, anchor);
+    article.querySelectorAll(".cell_input, .section-number, .header-article, nav, details").forEach((part) => part.remove());
+    main.setAttribute("role", "main");
+    main.append(article);
+    return toText(main.outerHTML, anchor);
+  };
+});

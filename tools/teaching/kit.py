@@ -31,7 +31,7 @@ from tools.teaching.slides import deck
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "nlcore-teaching"
 SOURCES = "book/_teaching"
-COURSES = ("2_hours", "2_days", "10_weeks")
+COURSES = ("2_hours", "3_lessons", "2_days", "10_weeks")
 SOURCE_TEXTS = ("README", *(f"syllabus_{course}" for course in COURSES))
 ASSETS = Path(__file__).with_name("assets")
 # file in the kit, below slides/assets → package that brings it, path in the package

@@ -7,6 +7,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tools.teaching.minutes import reading_minutes
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXERCISE = re.compile(r"^`{3,}\{exercise\}[^\n]*\n:label: (\S+)", re.MULTILINE)
@@ -39,6 +41,12 @@ def test_chapter_begins_with_what_it_is_for(notebook: Path) -> None:
     assert first.startswith("# ")
     for words in ("After this chapter you can", "**To read**", "**You need**"):
         assert words in first, words
+
+
+@each_notebook
+def test_time_to_read_is_that_of_the_teaching_kits_rule(notebook: Path) -> None:
+    (stated,) = re.findall(r"\*\*To read\*\*: (\d+) minutes", cells_of(notebook)[0].source)
+    assert abs(int(stated) - reading_minutes(nbformat.read(notebook, as_version=4))) <= 3
 
 
 @each_notebook

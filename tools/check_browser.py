@@ -2,7 +2,7 @@
 
 Every page, light and dark, as wide as a screen and as a phone: nothing is asked of another host, no script fails, links
 and images are there, pictures have words, the page does not scroll sideways, no code or table is cut off on a screen,
-figures have captions and letters that can be read, and the article passes the WCAG A and AA rules of axe with everything
+figures have captions and letters that can be read, and the article passes the WCAG A and AA rules of axe with all of it
 opened. Then what readers do: searching, and three tasks with the keyboard alone.
 """
 

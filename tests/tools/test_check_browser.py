@@ -62,7 +62,8 @@ FAULTY = {
         "code is cut off",
     ),
     "much_code": (
-        "<p style='height: 90px'>words</p><div class='cell'><div class='cell_input' style='height: 30px'>code</div></div>",
+        "<p style='height: 90px'>words</p>"
+        "<div class='cell'><div class='cell_input' style='height: 30px'>code</div></div>",
         "open code takes 22 % of the page",
     ),
     "cut_table": (

@@ -1,6 +1,7 @@
 """The teacher's kit from a small executed book with the chapters of the real one: content, offline, deterministic."""
 
 import io
+import math
 import re
 import shutil
 import zipfile
@@ -155,8 +156,17 @@ def test_minutes_of_a_course_add_up(course: str, minutes: int) -> None:
     assert re.search(rf"\b{minutes:,} minutes|\b{minutes:,} in all", syllabus(course))
 
 
-def test_long_course_covers_the_book_in_order() -> None:
-    assert chapters_in(syllabus("10_weeks")) == CHAPTERS
+def test_long_course_covers_the_book_in_order_with_minutes_by_the_rule() -> None:
+    text = syllabus("10_weeks")
+    assert chapters_in(text) == CHAPTERS
+    total = 0
+    for week in text.split("\n### ")[1:]:
+        notebooks = [nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4) for name in chapters_in(week)]
+        reading = 5 * math.ceil(sum(map(reading_minutes, notebooks)) / 5)
+        exercises = sum(sum(exercise_minutes(notebook)) for notebook in notebooks)
+        assert f"lecture 60, reading {reading}, exercises {exercises}\n" in week
+        total += 60 + reading + exercises
+    assert f"{total:,} in all" in text
 
 
 def test_shorter_courses_name_chapters_of_the_book_in_order() -> None:

@@ -11,7 +11,7 @@ from tools.teaching.myst import blocks
 
 WORDS_A_MINUTE, LINES_OF_CODE_A_MINUTE = 130, 15  # of a careful reader of technical text
 QUESTION, CODING, PROJECT = 5, 15, 45  # minutes for an exercise
-NOT_READ = {"setup", "check", "stub", "solution", "remove-cell", "hide-input"}
+NOT_READ = {"setup", "check", "stub", "solution", "remove-cell", "remove-input", "hide-input"}
 TABLE = """\
 # Minutes for each notebook
 

@@ -152,7 +152,7 @@ def test_chapter_ends_with_three_lines_and_three_questions(notebook: Path) -> No
     (lines,) = re.findall(
         r"\{admonition\} Three lines to remember\n(?::class:[^\n]*\n)*\n?(.*?)\n[`:]{3}", text, re.DOTALL
     )
-    assert len(re.findall(r"^- ", lines, re.MULTILINE)) == 3
+    assert len(re.findall(r"^(?:-|\d\.) ", lines, re.MULTILINE)) == 3
     quizzes = re.findall(r"\{admonition\} [^\n]+\n:class: quiz\n\n?(.*?)\n[`:]{3}", text, re.DOTALL)
     assert len(quizzes) == 3 and text.count(":class: quiz") == 3
     for answers in quizzes:

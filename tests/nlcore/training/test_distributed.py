@@ -138,6 +138,14 @@ def test_a_cuda_device_that_is_not_there_is_one_clear_line(monkeypatch):
         distributed.device("cuda:2")
 
 
+@pytest.mark.parametrize(("name", "made_current"), [("cpu", []), ("cuda", []), ("cuda:1", ["cuda:1"])])
+def test_a_gpu_that_is_named_by_its_number_is_made_the_current_one(monkeypatch, name, made_current):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: chosen.append(str(device)))
+    distributed.make_current(torch.device(name))
+    assert chosen == made_current
+
+
 def test_without_torchrun_there_is_one_process_and_nothing_changes(rng):
     rows, values = torch.arange(5), torch.rand(3, generator=rng)
     before = values.clone()

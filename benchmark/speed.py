@@ -60,6 +60,7 @@ def step(images: torch.Tensor, fast: bool) -> Callable[[], None]:
     if fast:
         network = network.to(memory_format=torch.channels_last)
     teacher = frozen_copy(network)
+    parameters = list(teacher.parameters()), list(network.parameters())
     optimiser = torch.optim.SGD(network.parameters(), 0.02, 0.9, weight_decay=5e-4, fused=fast, foreach=False)
     labels, weight = torch.arange(BATCH, device=device) % 10, torch.full((BATCH,), 0.8, device=device)
     mean, std = MEAN.to(device), STD.to(device)
@@ -79,7 +80,7 @@ def step(images: torch.Tensor, fast: bool) -> Callable[[], None]:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        average_weights(teacher, network, 0.99)
+        average_weights(*parameters, 0.99)
 
     return work
 

@@ -82,8 +82,8 @@ def test_samples_csv_holds_one_line_a_training_sample(trained):
     assert all(0 <= float(row["clean_prob"]) <= 1 for row in rows)
 
 
-def test_nothing_but_the_result_and_the_last_two_checkpoints_is_left_behind(trained):
-    names = ["checkpoint.pt", "checkpoint_previous.pt", "result.json", "samples.csv"]
+def test_nothing_but_the_result_and_the_last_checkpoint_is_left_behind(trained):
+    names = ["checkpoint.pt", "result.json", "samples.csv"]
     assert sorted(path.name for path in trained[1].iterdir()) == names
 
 

@@ -2,11 +2,12 @@
 
     python -m benchmark.speed              # about two minutes
     python -m benchmark.speed --vectors    # a whole run of every method on vectors instead, about two minutes
-    python -m benchmark.speed --gpu        # throughput of PreAct ResNet-18 on the first GPU instead
+    python -m benchmark.speed --gpu        # PreAct ResNet-18 on the first GPU instead
 
 Images are random: speed does not depend on what they show. Every time is the median of several.
 """
 
+import multiprocessing
 import statistics
 import sys
 import time
@@ -54,14 +55,17 @@ def per_image(*first: Callable) -> Callable:
 
 
 def step(images: torch.Tensor, fast: bool) -> Callable[[], None]:
-    """One MixMatch step of a PreAct ResNet-18 on 64 + 64 images with two views: ours, or the plain way."""
+    """One MixMatch step of a PreAct ResNet-18 with two views, on images of which half are labelled: ours, or the plain
+    way."""
     device, generator = images.device, torch.Generator(images.device).manual_seed(0)
     network = build_network("preact_resnet18", 3, 10, seed=0).to(device)
     if fast:
         network = network.to(memory_format=torch.channels_last)
     teacher = frozen_copy(network)
+    parameters = list(teacher.parameters()), list(network.parameters())
     optimiser = torch.optim.SGD(network.parameters(), 0.02, 0.9, weight_decay=5e-4, fused=fast, foreach=False)
-    labels, weight = torch.arange(BATCH, device=device) % 10, torch.full((BATCH,), 0.8, device=device)
+    half = len(images) // 2
+    labels, weight = torch.arange(half, device=device) % 10, torch.full((half,), 0.8, device=device)
     mean, std = MEAN.to(device), STD.to(device)
     pil = [Image.fromarray(image.permute(1, 2, 0).cpu().numpy()) for image in images]
     transform = per_image()
@@ -79,7 +83,7 @@ def step(images: torch.Tensor, fast: bool) -> Callable[[], None]:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        average_weights(teacher, network, 0.99)
+        average_weights(*parameters, 0.99)
 
     return work
 
@@ -162,39 +166,76 @@ def vectors(n: int = 20_000, dim: int = 1_280) -> None:
             row(f"{name}, {n:,} x {dim:,}", time.perf_counter() - started, "s", high=20)
 
 
-def gpu() -> None:
-    """Throughput of PreAct ResNet-18 on a GPU, in images a second."""
+def throughput(device: torch.device, batch: int, compiled: bool = False, repeat: int = 5) -> float:
+    """Images a second through a PreAct ResNet-18 in bfloat16, forward and backward."""
+    network = build_network("preact_resnet18", 3, 10, seed=0).to(device, memory_format=torch.channels_last)
+    if compiled:
+        network.compile()
+    images = torch.rand(batch, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(batch, device=device) % 10
+
+    def train() -> None:
+        for _ in range(10):
+            with torch.autocast(device.type, torch.bfloat16):
+                logits, _ = network(images)
+            F.cross_entropy(logits, labels).backward()
+
+    return 10 * batch / seconds(train, repeat)
+
+
+def busy(device: torch.device, images: torch.Tensor, ready, stop) -> None:
+    """Take steps until `stop`: what shares a GPU with a step that is measured."""
+    work = step(images.to(device), True)
+    work()
+    ready.release()
+    while not stop.is_set():
+        work()
+
+
+def step_beside(device: torch.device, others: int, batch: int = BATCH, repeat: int = 20) -> float:
+    """Seconds of a MixMatch step on `batch` + `batch` images, while so many other processes take steps too."""
+    images = torch.randint(0, 256, (2 * batch, 3, 32, 32), dtype=torch.uint8)
+    spawn = multiprocessing.get_context("spawn")  # a forked process cannot use a GPU
+    ready, stop = spawn.Semaphore(0), spawn.Event()
+    running = [spawn.Process(target=busy, args=(device, images, ready, stop), daemon=True) for _ in range(others)]
+    for process in running:
+        process.start()
+    try:
+        if not all(ready.acquire(timeout=60) for _ in running):
+            raise RuntimeError("another process did not begin within a minute")
+        return seconds(step(images.to(device), True), repeat)
+    finally:
+        stop.set()
+        for process in running:
+            process.join()
+
+
+def gpu(compiled: bool) -> None:
+    """Throughput on a GPU, what the engine asks first; `compiled` measures one batch of the compiled network alone."""
     if not torch.cuda.is_available():
         sys.exit("error: no CUDA device is available here")
     device = torch.device("cuda")
-    torch.backends.cudnn.benchmark = True
     print(torch.cuda.get_device_name(device))
-    for compiled in (False, True):
-        for batch in (128, 256, 512, 1024):
-            network = build_network("preact_resnet18", 3, 10, seed=0).to(device, memory_format=torch.channels_last)
-            if compiled:
-                network.compile()
-            images = torch.rand(batch, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
-            labels = torch.arange(batch, device=device) % 10
-
-            def train(network=network, images=images, labels=labels) -> None:
-                for _ in range(10):
-                    with torch.autocast("cuda", torch.bfloat16):
-                        logits, _ = network(images)
-                    F.cross_entropy(logits, labels).backward()
-
-            name = f"forward + backward, batch {batch}, {'compiled' if compiled else 'eager'}"
-            row(name, 10 * batch / seconds(train), "img/s", low=40_000 if batch == 512 else None)
-    images = torch.randint(0, 256, (2 * BATCH, 3, 32, 32), dtype=torch.uint8, device=device)
-    row("MixMatch step, 64 + 64, two views", 1000 * seconds(step(images, True), 20), "ms")
+    if compiled:
+        row("forward + backward, batch 256, compiled", throughput(device, 256, True), "img/s")
+        return
+    for others in (0, 2):
+        row(f"MixMatch step, 64 + 64, two views, beside {others} others", 1000 * step_beside(device, others), "ms")
+    # With it every new size of a batch is searched for the fastest convolutions: the first call takes seconds.
+    for searched in (False, True):
+        torch.backends.cudnn.benchmark = searched
+        for batch in (64, 119, 128, 256, 512):
+            name = f"forward + backward, batch {batch}{', cudnn.benchmark' if searched else ''}"
+            row(name, throughput(device, batch), "img/s", low=40_000 if batch == 512 else None)
 
 
 def main(
     on_gpu: Annotated[bool, typer.Option("--gpu", help="Measure the GPU.")] = False,
     on_vectors: Annotated[bool, typer.Option("--vectors", help="Measure whole runs on vectors.")] = False,
+    compiled: Annotated[bool, typer.Option("--compiled", help="Of the GPU, the compiled network alone.")] = False,
 ) -> None:
     """Print measured speed beside what is asked."""
-    gpu() if on_gpu else vectors() if on_vectors else cpu()
+    gpu(compiled) if on_gpu else vectors() if on_vectors else cpu()
 
 
 if __name__ == "__main__":

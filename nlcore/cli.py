@@ -173,16 +173,17 @@ def sweep_command(
 
     def tell(outcome: Outcome) -> None:
         nonlocal count
-        count += 1
-        reason = f": {first_line(outcome.error)}" if outcome.error else ""
-        status = "paused" if isinstance(outcome.error, Paused) else outcome.status
-        print(f"[{count}/{len(cells)}] {status} {outcome.name}{reason}", flush=True)
+        if outcome.status != "not begun":
+            count += 1
+            reason = f": {first_line(outcome.error)}" if outcome.error else ""
+            print(f"[{count}/{len(cells)}] {outcome.status} {outcome.name}{reason}", flush=True)
 
-    outcomes = run_all(cells, out, jobs, any_code=not redo, deadline=deadline, on_outcome=tell)
-    failed = [outcome for outcome in outcomes if outcome.error and not isinstance(outcome.error, Paused)]
-    if failed:
-        raise InputError(f"{len(failed)} of {len(cells)} cells failed; their lines above say why")
-    if paused := sum(outcome.error is not None for outcome in outcomes):
+    statuses = [o.status for o in run_all(cells, out, jobs, any_code=not redo, deadline=deadline, on_outcome=tell)]
+    if waiting := statuses.count("not begun"):
+        print(f"{waiting} of {len(cells)} cells not begun: no time left for them", flush=True)
+    if failed := statuses.count("failed"):
+        raise InputError(f"{failed} of {len(cells)} cells failed; their lines above say why")
+    if paused := waiting + statuses.count("paused"):
         raise Paused(f"{paused} of {len(cells)} cells are not finished; the same command goes on")
 
 

@@ -21,11 +21,16 @@ def stream(seed: int, purpose: str) -> int:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Run torch's global generator from `seed` inside the block and restore it afterwards.
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Run torch's global generator from `seed` inside the block and restore it afterwards: that of the CPU, and that of
+    a `device` on which the block draws too. Those of all other devices are neither seeded nor saved.
 
     For code that offers no generator argument, such as weight initialisation and dropout.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    others = [] if device is None or device.type == "cpu" else [device]
+    with torch.random.fork_rng(others, device_type=others[0].type if others else "cuda"):
+        torch.default_generator.manual_seed(seed)
+        for other in others:
+            drawn_from = torch.Generator(other).manual_seed(seed)
+            torch.get_device_module(other).set_rng_state(drawn_from.get_state(), other)
         yield

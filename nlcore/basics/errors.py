@@ -17,6 +17,10 @@ class Paused(RuntimeError):
     """A run stopped before its end, on SIGTERM or a time budget; its checkpoint lets the same command go on."""
 
 
+class NotBegun(Paused):
+    """A run for which no time was left: nothing was done, and nothing was written."""
+
+
 def choose(kind: str, name: str, valid) -> str:
     """Return `name` if it is one of `valid`; raise an `InputError` that lists the valid names if not."""
     if name not in valid:

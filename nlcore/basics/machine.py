@@ -94,11 +94,14 @@ def peak_memory_mb(device: torch.device) -> float | None:
 
 
 def environment(device: torch.device, precision: str = "float32") -> dict[str, str]:
-    """Versions, code, device and threads of this process, and the precision that a run has used."""
+    """Versions, code, device and threads of this process, and the precision that a run has used; on a GPU also the
+    versions of CUDA and cuDNN."""
     import numpy
     import sklearn
 
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else processor()
+    libraries = {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())} if on_gpu else {}
     return {
         "nlcore": VERSION,
         "code": code_version(),
@@ -109,6 +112,7 @@ def environment(device: torch.device, precision: str = "float32") -> dict[str, s
         "device": f"{device.type}: {name}",
         "threads": str(torch.get_num_threads()),
         "precision": precision,
+        **libraries,
     }
 
 

@@ -5,33 +5,29 @@ stopped, and a grid that grows by one seed runs only what is new.
 """
 
 import logging
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from concurrent.futures import as_completed
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import torch
 from filelock import FileLock, Timeout
 
-from nlcore.basics.cores import at_most_cores, cores
-from nlcore.basics.errors import InputError, Paused, choose, first_line
+from nlcore.basics.cores import at_most_cores
+from nlcore.basics.errors import InputError, NotBegun, Paused, choose, first_line
 from nlcore.basics.files import save_file, user_path
 from nlcore.basics.machine import code_version
-from nlcore.basics.progress import Board, reused
+from nlcore.basics.progress import Board, duration, reused
 from nlcore.data.datasets import DATASETS
 from nlcore.data.own import PREFIX
 from nlcore.noise.corrupt import label_file
 from nlcore.results.cells import by_name, cell_name
 from nlcore.results.tables import read_results
-from nlcore.training import distributed
+from nlcore.results.unfinished import PARTIAL, History, expected_seconds, in_order
+from nlcore.results.workers import tell, workers_of
+from nlcore.training import checkpoint, distributed
 from nlcore.training.config import TrainConfig
 from nlcore.training.engine import Epoch
 from nlcore.training.origins import changed_origins
@@ -51,7 +47,13 @@ def is_stored(config: TrainConfig, folder: str | Path, any_code: bool = False) -
 
 
 def run_cell(
-    config: TrainConfig, folder: str | Path, any_code: bool = False, wait: bool = True, deadline: float | None = None
+    config: TrainConfig,
+    folder: str | Path,
+    any_code: bool = False,
+    wait: bool = True,
+    deadline: float | None = None,
+    whole: bool = False,
+    jobs: int = 1,
 ) -> str:
     """Run one cell unless `is_stored`. Its result appears whole or not at all.
 
@@ -62,6 +64,8 @@ def run_cell(
     any_code : see `is_stored`.
     wait : for another process that is running the cell.
     deadline : `time.time()` at which to stop; the run goes on with the next call.
+    whole : do not begin what cannot end by the deadline, see `expected_seconds`. What has a checkpoint goes on anyway.
+    jobs : cells that share the machine; the result says it, because its seconds mean nothing without.
 
     Returns
     -------
@@ -69,16 +73,19 @@ def run_cell(
 
     Raises
     ------
-    Paused : the deadline came first.
+    Paused : the deadline came first; `NotBegun`, it would have.
     """
     folder, name = user_path(folder), cell_name(config)
     path, unfinished = folder / f"{name}.json", folder / UNFINISHED
     if is_stored(config, folder, any_code):
         return "kept"
+    left = _time_left(config, folder, deadline, whole)  # before anything is written
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(unfinished / f"{name}.lock").acquire(timeout=-1 if wait else 0)
+        lock = FileLock(unfinished / f"{name}.lock").acquire(timeout=(-1 if left is None else left) if wait else 0)
     except Timeout:
+        if wait:
+            raise NotBegun("no time left: another process has been running it all the while") from None
         return "elsewhere"
     except OSError as error:
         raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
@@ -87,20 +94,46 @@ def run_cell(
             return "kept"
         if path.exists():
             log.warning("%s is damaged, or of another configuration, other files or other code: run again", path)
-        remaining = None if deadline is None else deadline - time.time()
-        if remaining is not None and remaining <= 0:
-            raise Paused("no time left to begin")
-        _tell(name, "")
-        # Checkpoints of other code would be refused.
-        checkpoints = unfinished / f"{name}_{code_version()}"
+        left = _time_left(config, folder, deadline, whole)
+        tell(name, "")
+        history, checkpoints = History(folder / f"{name}{PARTIAL}", config), _checkpoints(config, folder)
 
         def advanced(epoch: Epoch) -> None:
-            _tell(name, f"epoch {epoch.row['epoch']} of {epoch.state.config.epochs}")
+            history.add(epoch.row)
+            tell(name, f"epoch {epoch.row['epoch']} of {epoch.state.config.epochs}")
 
-        result = train(config, on_epoch=advanced, folder=checkpoints, time_budget=remaining)
-        save_file(path, result.to_json())
+        try:
+            result = train(config, on_epoch=advanced, folder=checkpoints, time_budget=left)
+        except BaseException:
+            history.write()
+            raise
+        save_file(path, replace(result, environment=result.environment | {"jobs": str(jobs)}).to_json())
+        history.forget()
         shutil.rmtree(checkpoints, ignore_errors=True)
     return "ran"
+
+
+def _checkpoints(config: TrainConfig, folder: Path) -> Path:
+    """Where a cell keeps its checkpoints. Those of other code would be refused, so each has a folder of its own."""
+    return folder / UNFINISHED / f"{cell_name(config)}_{code_version()}"
+
+
+def _has_checkpoint(config: TrainConfig, folder: Path) -> bool:
+    return (_checkpoints(config, folder) / checkpoint.NAME).exists()
+
+
+def _time_left(config: TrainConfig, folder: Path, deadline: float | None, whole: bool) -> float | None:
+    """Seconds until the deadline, None without one; `NotBegun` if they are not enough, see `run_cell`."""
+    if deadline is None:
+        return None
+    left = deadline - time.time()
+    if left <= 0:
+        raise NotBegun("no time left to begin")
+    if whole and not _has_checkpoint(config, folder):
+        needed = expected_seconds(config, folder)
+        if needed is not None and needed > left:
+            raise NotBegun(f"no time left to begin: it takes about {duration(needed)}")
+    return left
 
 
 def run_grid(configs: Iterable[TrainConfig], folder: str | Path, workers: int = 1) -> pd.DataFrame:
@@ -149,11 +182,17 @@ def check_cell(name: str, config: TrainConfig) -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell: "kept" or "ran", or the error that it ended with."""
+    """What became of a cell: "kept" or "ran"; with an error "paused", "not begun" for lack of time, or "failed"."""
 
     name: str
     status: str
     error: Exception | None = None
+
+    @classmethod
+    def of(cls, name: str, error: BaseException) -> "Outcome":
+        """That of a cell that ended with an error."""
+        kinds = {NotBegun: "not begun", Paused: "paused"}
+        return cls(name, next((word for kind, word in kinds.items() if isinstance(error, kind)), "failed"), error)
 
 
 def run_all(
@@ -166,8 +205,9 @@ def run_all(
 ) -> list[Outcome]:
     """Run the cells that are not stored, several at a time; each one's end is told to `on_outcome`.
 
-    A cell that another process is running is left for the end, where this one waits for it. Outcomes come in the order
-    of the cells.
+    A cell that another process is running is left for the end, where this one waits for it. With a deadline, the cells
+    that fit come first, see `in_order`, and what could not end is not begun; only at the very start a cell is begun
+    whatever it takes, or one that is longer than every call would never run. Outcomes come in the order of the cells.
 
     Raises
     ------
@@ -176,6 +216,7 @@ def run_all(
     if workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}")
     outcomes: dict[str, Outcome] = {}
+    folder = user_path(folder)
 
     def ended(outcome: Outcome) -> None:
         outcomes[outcome.name] = outcome
@@ -185,7 +226,7 @@ def run_all(
     missing = []
     for name, config in cells.items():
         if is_stored(config, folder, any_code):
-            reused(user_path(folder) / f"{name}.json")
+            reused(folder / f"{name}.json")
             ended(Outcome(name, "kept"))
         else:
             missing.append(name)
@@ -193,63 +234,23 @@ def run_all(
         check_cell(name, cells[name])
     if missing:
         workers = min(at_most_cores(workers, "runs at a time"), len(missing))
-        threads = max(1, cores() // workers)
-        spawn = multiprocessing.get_context("spawn")  # a forked process cannot use an accelerator
-        news = spawn.SimpleQueue()
-        with Board(missing, "runs", at_a_time=workers) as board:
-            threading.Thread(target=_pass_on, args=(news, board), daemon=True).start()
-            pool = ProcessPoolExecutor(workers, spawn, _begin_worker, (threads, news))
-            try:
-                for wait in (False, True):
-                    asked = [name for name in missing if name not in outcomes]
-                    futures = {pool.submit(run_cell, cells[n], folder, any_code, wait, deadline): n for n in asked}
-                    for future in as_completed(futures):
-                        error, name = future.exception(), futures[future]
-                        if error or future.result() != "elsewhere":
-                            outcome = Outcome(name, "failed" if error else future.result(), error)
-                            # Who listens writes a line of its own.
-                            board.end(name, "" if on_outcome else outcome.status, counts=outcome.status == "ran")
-                            ended(outcome)
-            finally:  # an interrupted grid drops the cells that have not begun
-                pool.shutdown(cancel_futures=True)
-                news.put(None)
+        if deadline is not None:
+            expected = {name: expected_seconds(cells[name], folder) for name in missing}
+            begun = {name for name in missing if _has_checkpoint(cells[name], folder)}
+            missing = in_order(missing, expected, begun, workers, deadline - time.time())
+        at_once = missing[:workers]
+        with Board(missing, "runs", at_a_time=workers) as board, workers_of(board, workers) as pool:
+            for wait in (False, True):
+                asked = [name for name in missing if name not in outcomes]
+                options = any_code, wait, deadline
+                futures = {
+                    pool.submit(run_cell, cells[n], folder, *options, n not in at_once, workers): n for n in asked
+                }
+                for future in as_completed(futures):
+                    error, name = future.exception(), futures[future]
+                    if error or future.result() != "elsewhere":
+                        outcome = Outcome.of(name, error) if error else Outcome(name, future.result())
+                        # Who listens writes a line of its own.
+                        board.end(name, "" if on_outcome else outcome.status, counts=outcome.status == "ran")
+                        ended(outcome)
     return [outcomes[name] for name in cells]
-
-
-def _pass_on(news: Any, board: Board) -> None:
-    """Tell the board what the workers say, until None comes."""
-    while (message := news.get()) is not None:
-        name, words = message
-        if words:
-            board.note(name, words)
-        else:
-            board.start(name)
-
-
-_news = None  # of a worker: the queue to its parent
-
-
-def _tell(name: str, words: str) -> None:
-    """Tell the parent of this worker, if it is one, that a cell has begun (no words) or how far it is."""
-    if _news is not None:
-        _news.put((name, words))
-
-
-def _begin_worker(threads: int, news: Any) -> None:
-    """Prepare a fresh process: its threads, its news, and that it does not outlive the one that started it."""
-    global _news
-    _news = news
-    torch.set_num_threads(threads)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of the process that started this one, then end this one too.
-
-    A worker whose parent was killed would run its cell to the end, unseen, and then wait for the next one for ever. The
-    first SIGTERM stops a run after its epoch, with a checkpoint; a later one, when nothing runs, ends the process.
-    """
-    multiprocessing.parent_process().join()
-    while True:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(1)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from nlcore.basics.errors import InputError
 from nlcore.basics.files import user_path
+from nlcore.results.unfinished import PARTIAL
 from nlcore.training.result import STATISTICS
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,8 @@ NOT_AVAILABLE = "not available"
 
 
 def read_results(folder: str | Path) -> pd.DataFrame:
-    """Every `*.json` result below a folder as one row of a pandas DataFrame; hidden folders are left out.
+    """Every `*.json` result below a folder as one row of a pandas DataFrame; hidden folders and the partial histories
+    of cells that are not finished are left out.
 
     Columns: dataset, subset, noise, rate, realised_rate, method, preset, networks, budget, network, seed, images (that
     were trained on), epochs, holdout, best, last, last10, fair, wall_seconds, peak_memory_mb, device, code; auroc and
@@ -29,7 +31,7 @@ def read_results(folder: str | Path) -> pd.DataFrame:
     """
     rows, folder = [], user_path(folder)
     for path in sorted(folder.rglob("*.json")):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts) or path.name.endswith(PARTIAL):
             continue
         try:
             rows.append(_row(json.loads(path.read_text(encoding="utf-8"))) | {"path": str(path)})

@@ -82,7 +82,7 @@ def fit_meta_classifier(
     held_out, training = order[: len(order) // 10], order[len(order) // 10 :]
 
     seed = int(torch.randint(2**31, (1,), generator=generator, device=device))
-    with seeded(seed):  # initial weights and dropout draw from torch's global generator
+    with seeded(seed, device):  # initial weights and dropout draw from torch's global generators
         mlp = nn.Sequential(
             Standardise(mean, std),
             nn.Linear(inputs.shape[1], 128),

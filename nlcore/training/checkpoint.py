@@ -1,9 +1,12 @@
-"""Stop anywhere, go on exactly: the whole state of a run in one file, written after every epoch.
+"""Stop anywhere, go on exactly: the whole state of a run in one file, written once a minute and at every stop.
 
 A checkpoint holds every weight, optimiser, batch-norm statistic and random state, what a method remembers, and the
 history so far. It is a line with the SHA-256 of the rest, then what `torch.save` makes of plain values and tensors;
 reading it never runs code (`weights_only`). The one before is kept: when the last one is damaged, or the machine died
-while it was written, a run goes on from there and repeats one epoch.
+while it was written, a run goes on from there and repeats the epochs since.
+
+On a CPU the epochs that follow have the numbers of a run that was never stopped. On a GPU everything is brought back as
+exactly, but two runs of the same epoch differ in their last digits, stopped or not: see `TrainConfig.device`.
 """
 
 import hashlib

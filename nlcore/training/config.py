@@ -57,12 +57,14 @@ class TrainConfig:
     recalibrate : measure batch-norm statistics on unmixed images before dividing and testing.
     pad, flip : of random views.
     precision : of convolutions and matrix products. `auto` is `bfloat16` on a device that has instructions for it,
-        else `float32`; a result says which of the two it was.
+        else `float32`; a result says which of the two it was. On a GPU the convolutions of `float32` take TF32, whose
+        products have ten bits, because that is torch's default; `torch.backends.cudnn.allow_tf32 = False` forbids it.
     compile : let `torch.compile` make the student faster; takes a minute at the start and moves the last digits.
     threads : CPU threads that `train` uses, cut to the cores of the machine; 0 leaves torch's own number. Digits take
         one: two threads that wait for each other on a busy machine are slower than one, and one adds up in the same
         order on every machine.
-    device : `cpu`, `cuda`, or `auto`.
+    device : `cpu`, `cuda` or `cuda:1`, or `auto`. The same run has the same numbers again on a CPU; on a GPU they
+        differ in the last digits, because sums of atomic additions and cuDNN's gradients have no fixed order.
     ssl : semi-supervised training.
     settings : the method's own config, e.g. `TSSDConfig`.
     """

@@ -79,8 +79,13 @@ def device(name: str) -> torch.device:
         raise InputError(f"there is no device {name} here: {torch.cuda.device_count()} CUDA devices, counted from 0")
     if name == "cuda" and size() > 1:
         name = f"cuda:{os.environ['LOCAL_RANK']}"
-        torch.cuda.set_device(name)
     return torch.device(name)
+
+
+def make_current(device: torch.device) -> None:
+    """Let a GPU that is named by its number be the one that this process means wherever no number is said."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
 
 
 def wrap(student: torch.nn.Module) -> torch.nn.Module:

@@ -137,7 +137,7 @@ class Mixed:
 def mixmatch_step(student, teachers: list, *parts) -> torch.Tensor:
     """The loss of one MixMatch step, a scalar; `parts` are the other arguments of `mixed_batch`."""
     mixed = mixed_batch(teachers, *parts)
-    _train(student)
+    _set_training(student)
     logits, _ = student(mixed.inputs)
     return mixed.loss(logits)
 
@@ -163,12 +163,12 @@ def mixed_batch(
     num_labelled, repeat = len(labels), len(train_views)
     with torch.no_grad():
         own, *others = teachers
-        _train(own)  # batch norm then uses the statistics of these unmixed images
+        _set_training(own)  # batch norm then uses the statistics of these unmixed images
         probs = torch.stack([own(view)[0].softmax(1) for view in weak_views]).mean(0)
         refined = refine_targets(labels, weight, probs[:num_labelled], config.temperature)
         guesses = [probs[num_labelled:]]
         for other in others:
-            other.eval()
+            _set_training(other, False)
             guesses += [torch.stack([other(v[num_labelled:])[0].softmax(1) for v in weak_views]).mean(0)]
         guessed = sharpen(torch.stack(guesses).mean(0), config.temperature)
         # All labelled rows first, whatever the number of views.
@@ -179,6 +179,6 @@ def mixed_batch(
     return Mixed(inputs, targets, num_labelled * repeat, lam_u, config.lam_r, config.unlabelled_loss)
 
 
-def _train(network) -> None:
-    if not network.training:  # asking every module again, in every step, takes time
-        network.train()
+def _set_training(network, mode: bool = True) -> None:
+    if network.training != mode:  # asking every module again, in every step, takes time
+        network.train(mode)

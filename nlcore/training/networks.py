@@ -197,14 +197,14 @@ def build_network(
         return TorchvisionResNet(name, in_channels, num_classes, image_size, pretrained)
 
 
-def average_weights(teacher: nn.Module, student: nn.Module, decay: float) -> None:
-    """Exponential moving average, in place: teacher <- decay teacher + (1 - decay) student.
+def average_weights(teacher: list[torch.Tensor], student: list[torch.Tensor], decay: float) -> None:
+    """Exponential moving average of two lists of parameters, in place: teacher <- decay teacher + (1 - decay) student.
 
     Parameters only. Copying the student's batch-norm statistics, which describe mixed images, into the teacher cost
     2 points and stopped all progress in our first experiments: see `recalibrate_batch_norm`.
     """
     with torch.no_grad():
-        torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - decay)
+        torch._foreach_lerp_(teacher, student, 1 - decay)
 
 
 def recalibrate_batch_norm(network: nn.Module, batches: Iterable[torch.Tensor]) -> None:

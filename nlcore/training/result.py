@@ -120,7 +120,7 @@ class Result:
             "peak_memory_mb": self.peak_memory_mb,
             "environment": self.environment,
         }
-        return _without_nan(values)
+        return without_nan(values)
 
     def to_json(self) -> str:
         """The text of `result.json`."""
@@ -198,11 +198,12 @@ def is_current(values: dict[str, Any] | None) -> bool:
     return values is not None and values.get("environment", {}).get("code") == code_version()
 
 
-def _without_nan(value):
+def without_nan(value: Any) -> Any:
+    """The same nested value with None, which JSON knows, for NaN and infinity."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

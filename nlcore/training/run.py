@@ -25,6 +25,7 @@ from nlcore.training.result import Result
 from nlcore.training.state import State, start
 
 TIME_BUDGETS = Range(0)  # seconds
+KEEP_EVERY = 60.0  # seconds between two checkpoints: writing one may take as long as an epoch
 
 
 def train(
@@ -43,8 +44,8 @@ def train(
         configuration that is still open takes the name; one that is filled in (resolved, or with `ssl` or `settings`)
         must have it.
     on_epoch : called after every epoch.
-    folder : of checkpoints, one an epoch. A run that was stopped there goes on, with the same numbers as if it had
-        not been stopped. No other run may write there at the same time.
+    folder : of checkpoints, one a minute, one at every stop and one at the end. A run that was stopped there goes on,
+        on a CPU with the same numbers as if it had not been stopped. No other run may write there at the same time.
     time_budget : seconds after which no further epoch begins that would not fit, judged by the one before.
 
     Raises
@@ -72,21 +73,23 @@ def train(
         reset_peak_memory(state.given_labels.device)
         progress = checkpoint.restore(folder, state, identity) if folder else None
         progress = progress or Progress([], 0.0)
-        before = progress.seconds
+        before, kept_at = progress.seconds, time.perf_counter()
         for epoch in kept.epochs(state, done=len(progress.history), keep_all=False):
             history = [*progress.history, epoch.row]
             finished = len(history) == config.epochs
             samples = final_samples(state, epoch) if finished else None
             # An epoch that another run has trained counts with the time that it took there.
             before += epoch.row["seconds"] if epoch.trained_elsewhere else 0.0
-            progress = Progress(history, before + time.perf_counter() - started, samples)
-            if folder and distributed.rank() == 0:
+            now = time.perf_counter()
+            progress = Progress(history, before + now - started, samples)
+            late = time_budget is not None and now - started + epoch.row["seconds"] > time_budget
+            stops = not finished and distributed.any_process(asked.is_set() or late)
+            if folder and distributed.rank() == 0 and (finished or stops or now - kept_at >= KEEP_EVERY):
                 checkpoint.save(folder, state, identity, progress)
+                kept_at = time.perf_counter()
             if on_epoch:
                 on_epoch(epoch)
-            used = time.perf_counter() - started
-            late = time_budget is not None and used + epoch.row["seconds"] > time_budget
-            if not finished and distributed.any_process(asked.is_set() or late):
+            if stops:
                 raise Paused(f"stopped after epoch {len(history)} of {config.epochs}; the same command goes on")
         return Result.of(state, noisy, progress.history, progress.samples, progress.seconds, files)
 

@@ -110,8 +110,8 @@ def start(config: TrainConfig, dataset: Dataset, noisy: NoisyLabels) -> State:
     """A fresh state for a resolved configuration; an `InputError` if it is one for a dataset of another name."""
     config = config.on(dataset.name)
     device = distributed.device(config.device)
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = True  # a batch looks like the one before: the search for a kernel pays
+    distributed.make_current(device)
+    # `torch.backends.cudnn.benchmark` is left off: batches change their size, and for each size it searches anew.
     # First of all, because it refuses what a network does not fit.
     learners = [new_learner(config, dataset, number, device) for number in range(config.networks)]
     soft = noisy.soft_labels if config.noise_options.get("soft") else None

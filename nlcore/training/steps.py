@@ -6,7 +6,7 @@ so a GPU never waits for the host.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -50,10 +50,11 @@ class Steps:
     """The means of an epoch of one run.
 
     `state` holds everything else that an epoch may need: `learners` with their networks and memories, `images`,
-    `given_labels`, `generator`, `epoch`.
+    `given_labels`, `generator`, `epoch`. Make new ones for every epoch: between two of them networks may be replaced.
     """
 
     state: State
+    _listed: dict[int, tuple[list, list]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def batch_size(self) -> int:
@@ -110,8 +111,15 @@ class Steps:
         decay = self.state.config.ema_decay
         if decay:
             # A short memory at first, so that the random initial weights are soon forgotten.
-            average_weights(learner.teacher, learner.student, min(decay, (1 + learner.step) / (10 + learner.step)))
+            average_weights(*self._parameters(learner), min(decay, (1 + learner.step) / (10 + learner.step)))
         return loss.detach()
+
+    def _parameters(self, learner: Learner) -> tuple[list, list]:
+        """Those of its teacher and of its student, listed once: walking over all modules in every step takes time."""
+        if id(learner) not in self._listed:
+            networks = learner.teacher, learner.student
+            self._listed[id(learner)] = tuple(list(network.parameters()) for network in networks)
+        return self._listed[id(learner)]
 
     def mean_loss(self, total: torch.Tensor, steps: int) -> float:
         """The mean of an epoch's losses, from their sum; a `DivergenceError` if it is not finite."""

@@ -1,17 +1,14 @@
 """The measuring scripts measure what they say; their figures are for an idle machine, not for a test."""
 
-import subprocess
+import multiprocessing
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
 from benchmark.scaling import made_snapshot, measure, measured
-from benchmark.speed import row, seconds, step, vectors
+from benchmark.speed import gpu, row, seconds, step, step_beside, throughput, vectors
 from nlcore.methods import METHODS
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_the_made_snapshot_has_separable_classes_and_the_stated_noise():
@@ -56,8 +53,7 @@ def test_a_figure_beyond_its_limit_is_said_so(capsys, limits, verdict):
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_both_ways_to_take_a_step_move_the_network(fast, monkeypatch):
-    monkeypatch.setattr("benchmark.speed.BATCH", 2)
+def test_both_ways_to_take_a_step_move_the_network(fast):
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     work = step(images, fast)
     before = [cell.cell_contents for cell in work.__closure__ if isinstance(cell.cell_contents, torch.nn.Module)]
@@ -66,8 +62,17 @@ def test_both_ways_to_take_a_step_move_the_network(fast, monkeypatch):
     assert any(not torch.equal(a, b) for a, b in zip(weights, before[0].parameters(), strict=True))
 
 
-def test_the_gpu_script_is_bash():
-    assert subprocess.run(["bash", "-n", ROOT / "benchmark" / "gpu.sh"]).returncode == 0
+def test_what_is_measured_on_a_gpu_can_be_measured():
+    """On the CPU: images a second alone, and a step beside another process."""
+    assert throughput(torch.device("cpu"), batch=2, repeat=1) > 0
+    assert step_beside(torch.device("cpu"), others=1, batch=2, repeat=1) > 0
+    assert multiprocessing.active_children() == []
+
+
+def test_without_a_gpu_there_is_one_line(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="no CUDA device is available here"):
+        gpu(compiled=False)
 
 
 def test_every_method_with_one_network_has_a_row_of_its_own(capsys):

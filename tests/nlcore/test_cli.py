@@ -82,8 +82,8 @@ def test_samples_csv_holds_one_line_a_training_sample(trained):
     assert all(0 <= float(row["clean_prob"]) <= 1 for row in rows)
 
 
-def test_nothing_but_the_result_and_the_last_two_checkpoints_is_left_behind(trained):
-    names = ["checkpoint.pt", "checkpoint_previous.pt", "result.json", "samples.csv"]
+def test_nothing_but_the_result_and_the_last_checkpoint_is_left_behind(trained):
+    names = ["checkpoint.pt", "result.json", "samples.csv"]
     assert sorted(path.name for path in trained[1].iterdir()) == names
 
 
@@ -406,3 +406,15 @@ def test_a_sweep_refuses_a_time_budget_out_of_range(tmp_path, refusal):
     (tmp_path / "grid.yml").write_text("cells: [{method: ce}]")
     line = refusal("sweep", tmp_path / "grid.yml", "--out", tmp_path / "out", "--time-budget", "nan")
     assert "time_budget must be at least 0, not nan" in line
+
+
+def test_a_sweep_without_time_says_so_in_one_line_and_leaves_nothing(tmp_path, capsys, monkeypatch):
+    (tmp_path / "grid.yml").write_text("cells: [{method: ce, epochs: 1, seed: [0, 1, 2, 3]}]")
+    command = ["nlcore", "sweep", str(tmp_path / "grid.yml"), "--out", str(tmp_path / "out"), "--time-budget", "0"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    said = capsys.readouterr()
+    assert end.value.code == 75 and said.out == "4 of 4 cells not begun: no time left for them\n"
+    assert said.err == "nlcore: 4 of 4 cells are not finished; the same command goes on\n"
+    assert not (tmp_path / "out").exists()

@@ -39,6 +39,15 @@ def test_the_environment_names_versions_code_and_device():
     assert all(isinstance(value, str) for value in found.values())
 
 
+def test_the_environment_of_a_gpu_names_cuda_and_cudnn_too(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A Made GPU")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91300)
+    found = environment(torch.device("cuda"))
+    assert (found["device"], found["cuda"], found["cudnn"]) == ("cuda: A Made GPU", "13.0", "91300")
+    assert "cuda" not in environment(torch.device("cpu"))
+
+
 # -- processor
 
 

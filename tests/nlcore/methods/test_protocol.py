@@ -190,6 +190,8 @@ import torch
 torch.set_num_threads(1)
 from nlcore import TrainConfig, train
 from nlcore.methods import METHODS
+from nlcore.training import run
+run.KEEP_EVERY = 0.0
 METHODS[sys.argv[2]] = __import__(sys.argv[2])
 config = TrainConfig(method=sys.argv[2], subset=200, epochs=4, device="cpu")
 

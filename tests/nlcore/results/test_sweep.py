@@ -1,22 +1,20 @@
 """The grid runner: what it runs again, what it leaves alone, and what its tables say."""
 
 import json
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 
-from nlcore import InputError, TrainConfig
-from nlcore.basics.errors import Paused
+from nlcore import DivergenceError, InputError, TrainConfig
+from nlcore.basics.errors import NotBegun, Paused
 from nlcore.basics.progress import REUSE
 from nlcore.results.cells import by_name, cell_name
 from nlcore.results.sweep import is_stored, run_all, run_cell, run_grid
-from nlcore.training.checkpoint import read
 
 TINY = TrainConfig(method="ce", rate=0.2, subset=100, epochs=2, batch_size=16)
 
@@ -40,27 +38,6 @@ def stored(folder, tmp_path) -> Path:
 def results(folder: Path) -> list[str]:
     """Names of the files that can be seen in a folder."""
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def wait_until(condition, seconds: float) -> None:
-    """Look again and again; fail when time is up."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
-
-
-def children(pid: int) -> list[int]:
-    """Processes that a process has started and that still run."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def running(pid: int) -> bool:
-    """Whether a process still does something; one that has ended and that nobody has asked about does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_stored_cell_is_not_run_again(stored):
@@ -171,15 +148,75 @@ def test_failures_that_the_user_can_mend_are_an_input_error(tmp_path):
 def test_a_cell_that_was_stopped_goes_on_and_cleans_up(tmp_path):
     with pytest.raises(Paused, match="after epoch 1 of 2"):
         run_cell(TINY, tmp_path, deadline=time.time() + 0.05)
-    assert results(tmp_path) == []
+    assert results(tmp_path) == [f"{cell_name(TINY)}.partial.json"]
     assert run_cell(TINY, tmp_path) == "ran"
     assert results(tmp_path) == [f"{cell_name(TINY)}.json"]
     assert [path.suffix for path in (tmp_path / ".unfinished").iterdir()] == [".lock"]
 
 
-def test_no_cell_begins_after_the_deadline(tmp_path):
-    with pytest.raises(Paused, match="no time left"):
+def test_no_cell_begins_after_the_deadline_and_nothing_is_written(tmp_path):
+    with pytest.raises(NotBegun, match="no time left"):
         run_cell(TINY, tmp_path, deadline=time.time())
+    outcomes = run_all(by_name([TINY, replace(TINY, seed=1)]), tmp_path, 1, deadline=time.time())
+    assert [outcome.status for outcome in outcomes] == ["not begun", "not begun"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def slow(stored: Path, seconds: float) -> None:
+    """Let a stored result say that each of its epochs took so long."""
+    values = json.loads(stored.read_text())
+    for row in values["history"]:
+        row["seconds"] = seconds
+    stored.write_text(json.dumps(values))
+
+
+def test_no_cell_begins_that_cannot_end_by_the_deadline(stored):
+    other, folder = replace(TINY, seed=1), stored.parent
+    slow(stored, 300.0)
+    with pytest.raises(NotBegun, match="no time left to begin: it takes about 10 min"):
+        run_cell(other, folder, deadline=time.time() + 500, whole=True)
+    assert results(folder) == [stored.name] and not (folder / ".unfinished").exists()
+    assert run_cell(other, folder, deadline=time.time() + 700, whole=True) == "ran"
+
+
+def test_a_cell_that_has_a_checkpoint_goes_on_although_it_cannot_end(stored):
+    other = replace(TINY, seed=1)
+    slow(stored, 300.0)
+    with pytest.raises(Paused, match="after epoch 1 of 2"):
+        run_cell(other, stored.parent, deadline=time.time() + 0.05)
+    assert run_cell(other, stored.parent, deadline=time.time() + 100, whole=True) == "ran"
+
+
+def test_a_call_begins_with_cells_of_whatever_length(stored):
+    """Else one that is longer than every call would never run."""
+    slow(stored, 300.0)
+    cells = by_name([TINY, *(replace(TINY, seed=seed) for seed in (1, 2))])
+    outcomes = run_all(cells, stored.parent, 1, deadline=time.time() + 60)
+    assert [outcome.status for outcome in outcomes] == ["kept", "ran", "not begun"]
+
+
+def test_who_waits_for_another_process_waits_no_longer_than_the_deadline(tmp_path):
+    (tmp_path / ".unfinished").mkdir()
+    with FileLock(tmp_path / ".unfinished" / f"{cell_name(TINY)}.lock"), pytest.raises(NotBegun, match="all the while"):
+        run_cell(TINY, tmp_path, deadline=time.time() + 0.2)
+
+
+def test_a_result_says_how_many_cells_shared_the_machine(tmp_path):
+    run_all(by_name([TINY, replace(TINY, seed=1)]), tmp_path, 2)
+    stored = [json.loads(path.read_text())["environment"] for path in tmp_path.glob("*.json")]
+    assert [environment["jobs"] for environment in stored] == ["2", "2"]
+
+
+def test_a_cell_that_fails_leaves_the_history_that_it_had(tmp_path, monkeypatch):
+    def train(config, on_epoch, **_):
+        on_epoch(SimpleNamespace(row={"epoch": 1, "seconds": 2.0}, state=SimpleNamespace(config=config)))
+        raise DivergenceError("the loss became NaN in epoch 2")
+
+    monkeypatch.setattr("nlcore.results.sweep.train", train)
+    with pytest.raises(DivergenceError):
+        run_cell(TINY, tmp_path)
+    partial = json.loads((tmp_path / f"{cell_name(TINY)}.partial.json").read_text())
+    assert partial["history"] == [{"epoch": 1, "seconds": 2.0}]
 
 
 def test_a_cell_that_another_process_runs_is_left_to_it(tmp_path):
@@ -205,24 +242,6 @@ def test_two_sweeps_at_once_run_every_cell_exactly_once(tmp_path):
     assert [len(outcomes) for outcomes in told] == [12, 12]  # each sweep ends when every cell is there
     assert results(tmp_path) == sorted(f"{name}.json" for name in cells)
     assert all(is_stored(config, tmp_path) for config in cells.values())
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_killed_sweep_leaves_no_worker_behind_and_goes_on_where_it_was(tmp_path):
-    (tmp_path / "grid.yml").write_text("settings: {subset: 400, epochs: 5000, threads: 1}\ncells: [{method: ce}]")
-    command = [sys.executable, "-m", "nlcore", "sweep", tmp_path / "grid.yml", "--out", tmp_path / "out"]
-    sweep = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: list((tmp_path / "out").glob(".unfinished/*/checkpoint.pt")), 60)
-    workers = set(children(sweep.pid))
-    sweep.kill()
-    sweep.wait()
-    assert workers
-    wait_until(lambda: not any(map(running, workers)), 60)
-    (checkpoint,) = (tmp_path / "out").glob(".unfinished/*/checkpoint.pt")
-    done = len(read(checkpoint)["history"])
-    again = subprocess.run([*command, "--time-budget", "25"], capture_output=True, text=True)
-    assert again.returncode == 75 and "paused" in again.stdout
-    assert len(read(checkpoint)["history"]) > done >= 1
 
 
 def test_a_folder_that_cannot_be_written_is_one_line_for_each_cell(tmp_path):

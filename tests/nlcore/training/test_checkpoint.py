@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -17,8 +18,17 @@ from nlcore import InputError, TrainConfig, cli, load_dataset, train
 from nlcore.basics.errors import Paused
 from nlcore.methods import METHODS
 from nlcore.training import checkpoint
+from nlcore.training import run as one_run
 from nlcore.training.checkpoint import MAGIC, NAME, PREVIOUS, read
 from nlcore.training.mixmatch import PAPER_SSL
+
+
+@pytest.fixture(autouse=True, scope="module")
+def a_checkpoint_every_epoch():
+    """Nobody waits a minute here; the two tests of the minute bring it back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(one_run, "KEEP_EVERY", 0.0)
+        yield
 
 
 def small(**changes) -> TrainConfig:
@@ -146,6 +156,30 @@ def test_the_seconds_of_all_parts_are_added(tmp_path):
     result = train(small(), folder=tmp_path)
     assert before > 0 and result.wall_seconds > before
     assert result.wall_seconds >= sum(row["seconds"] for row in result.history)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "budget", "written"), [(0.0, None, [1, 2, 3, 4]), (60.0, None, [4]), (60.0, 0.0, [1])]
+)
+def test_a_checkpoint_is_written_when_it_is_due_at_a_stop_and_at_the_end(
+    seconds, budget, written, tmp_path, monkeypatch
+):
+    found = []
+    monkeypatch.setattr(one_run, "KEEP_EVERY", seconds)
+    monkeypatch.setattr(checkpoint, "save", lambda folder, state, noise, progress: found.append(len(progress.history)))
+    with nullcontext() if budget is None else pytest.raises(Paused):
+        train(small(), folder=tmp_path, time_budget=budget)
+    assert found == written
+
+
+def test_a_checkpoint_is_due_a_while_after_the_one_before(tmp_path, monkeypatch):
+    """On a clock that only epochs move, by 25 s each."""
+    found, clock = [], SimpleNamespace(now=0.0)
+    monkeypatch.setattr(one_run, "KEEP_EVERY", 60.0)
+    monkeypatch.setattr(one_run.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(checkpoint, "save", lambda folder, state, noise, progress: found.append(len(progress.history)))
+    train(small(epochs=8), folder=tmp_path, on_epoch=lambda epoch: setattr(clock, "now", clock.now + 25.0))
+    assert found == [4, 7, 8]
 
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
@@ -311,6 +345,7 @@ def test_a_time_budget_that_is_long_enough_changes_nothing():
 # -- signals
 
 
+EVERY_EPOCH = "from nlcore import cli; from nlcore.training import run; run.KEEP_EVERY = 0.0; cli.main()"
 TRAIN = "train --method dividemix --subset 120 --epochs 20 --warmup-epochs 1 --set device=cpu".split()
 
 
@@ -320,7 +355,7 @@ def interrupted(tmp_path_factory):
     ended = {}
     for number in (signal.SIGKILL, signal.SIGTERM):
         out = tmp_path_factory.mktemp(number.name)
-        command = [sys.executable, "-m", "nlcore", *TRAIN, "--out", str(out)]
+        command = [sys.executable, "-c", EVERY_EPOCH, *TRAIN, "--out", str(out)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         ended[number] = SimpleNamespace(out=out, process=subprocess.Popen(command, env=environment, **pipes))

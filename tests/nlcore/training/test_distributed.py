@@ -118,7 +118,7 @@ def test_the_checkpoint_is_that_of_both(runs):
 def test_every_file_is_written_by_the_first_process_alone(runs):
     first, second = runs.written
     assert second == []
-    assert first.count("samples.csv") == first.count("result.json") == 1 and first.count(NAME) == 2
+    assert first.count("samples.csv") == first.count("result.json") == 1 and first.count(NAME) == 1
     assert runs.process.stdout.count("best ") == 1
 
 
@@ -136,6 +136,14 @@ def test_a_cuda_device_that_is_not_there_is_one_clear_line(monkeypatch):
     assert distributed.device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(InputError, match="no device cuda:2 here: 2 CUDA devices"):
         distributed.device("cuda:2")
+
+
+@pytest.mark.parametrize(("name", "made_current"), [("cpu", []), ("cuda", []), ("cuda:1", ["cuda:1"])])
+def test_a_gpu_that_is_named_by_its_number_is_made_the_current_one(monkeypatch, name, made_current):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: chosen.append(str(device)))
+    distributed.make_current(torch.device(name))
+    assert chosen == made_current
 
 
 def test_without_torchrun_there_is_one_process_and_nothing_changes(rng):

@@ -78,7 +78,7 @@ def test_average_weights_move_by_one_minus_decay_and_leave_batch_norm_statistics
     teacher = frozen_copy(build_network("digits_cnn", 1, 10, seed=1))
     student(torch.randn(4, 1, 8, 8, generator=rng))  # moves the student's running statistics
     before = copy.deepcopy(teacher)
-    average_weights(teacher, student, decay=0.9)
+    average_weights(list(teacher.parameters()), list(student.parameters()), decay=0.9)
     for old, new, learnt in zip(before.parameters(), teacher.parameters(), student.parameters(), strict=True):
         torch.testing.assert_close(new, 0.9 * old + 0.1 * learnt)
     for old, new in zip(before.buffers(), teacher.buffers(), strict=True):

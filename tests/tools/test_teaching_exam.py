@@ -86,6 +86,8 @@ COMPUTED: dict[str, Callable[[], list[float]]] = {
     "noise-product": lambda: [float(1 - (symmetric(0.2, 10) @ symmetric(0.1, 10))[0, 0])],
     "traps-asymmetric": lambda: [0.4 * 5 / 10, 0.25 / (5 / 10)],
     "annotators-third": lambda: [3 * 20_000, 2 * 20_000 + 0.3 * 20_000, 0.25 * 0.3 * 20_000],
+    "robust-influence": lambda: [100 * 0.9 / 1.1, 100 * 0.09 / 0.25],
+    "selection-rate": lambda: [0.6 * 5000, 100 * 3000 / 4000, 100 * 4000 / 4500],
     "noisytest-ceiling": lambda: [0.75, 0.75 * 0.8 + 0.025 * 0.2, (0.641 - 0.025) / 0.725, (0.709 - 0.025) / 0.725],
     "confident-count": lambda: [100 * 10 / 50, 100 * 5 / 50, 100 * 10 / 50 + 100 * 5 / 50],
     "traps-sink": lambda: [600 + 9 * 400 * 0.9, 600 / (600 + 9 * 400 * 0.9)],

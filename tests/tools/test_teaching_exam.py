@@ -88,6 +88,13 @@ COMPUTED: dict[str, Callable[[], list[float]]] = {
     "annotators-third": lambda: [3 * 20_000, 2 * 20_000 + 0.3 * 20_000, 0.25 * 0.3 * 20_000],
     "robust-influence": lambda: [0.9 / 1.1, 0.09 / 0.25],
     "selection-rate": lambda: [0.6 * 5000, 3000 / 4000, 4000 / 4500],
+    "risk-affine": lambda: [(0.61 - 0.36 / 9) / (1 - 0.4), 1 - 0.36, 1.1 / 0.6],
+    "correct-forward": lambda: [
+        -math.log(0.1),
+        -math.log(0.46),
+        (-math.log(0.9) + 0.4 * math.log(0.1)) / -0.6,
+        -math.log(0.9),
+    ],
     "noisytest-ceiling": lambda: [0.75, 0.75 * 0.8 + 0.025 * 0.2, (0.641 - 0.025) / 0.725, (0.709 - 0.025) / 0.725],
     "confident-count": lambda: [100 * 10 / 50, 100 * 5 / 50, 100 * 10 / 50 + 100 * 5 / 50],
     "traps-sink": lambda: [600 + 9 * 400 * 0.9, 600 / (600 + 9 * 400 * 0.9)],

@@ -1,8 +1,8 @@
 """Sphinx extension: what the notebooks take, at the foot of each and on a page of its own.
 
 A line at the foot of every notebook's page says what its execution took at the profile that was built, and what was
-stored for the others. The directive `run-statistics` lists every notebook of the book with time, memory and parameters, grouped by
-what it ran on; `run-times` lists the stored times of all profiles.
+stored for the others. The directive `run-statistics` lists every notebook of the book with time, memory and parameters,
+grouped by what it ran on; `run-times` lists the stored times of all profiles.
 """
 
 from collections.abc import Iterable, Iterator

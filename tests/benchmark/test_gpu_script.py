@@ -16,8 +16,8 @@ from nlcore.results.grids import read_grid
 
 ROOT = Path(__file__).parents[2]
 GRID = """
-settings: {subset: 200, batch_size: 32, device: cpu, threads: 1, method: ce}
-cells: [{epochs: 2}, {epochs: 250}]
+settings: {subset: 100, batch_size: 50, device: cpu, threads: 1, method: ce}
+cells: [{epochs: 2}, {epochs: 150}]
 """
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -91,7 +91,7 @@ def test_the_smoke_test_has_a_line_for_each_method_also_for_one_that_fails(calls
 def test_a_cell_that_is_stopped_leaves_its_history_and_the_call_says_that_more_is_left(calls):
     status, said = calls.first
     assert status == 0 and f"[1/2] ran {calls.short}\n" in said
-    assert f"[2/2] paused {calls.long}: stopped after epoch {len(calls.partial['history'])} of 250" in said
+    assert f"[2/2] paused {calls.long}: stopped after epoch {len(calls.partial['history'])} of 150" in said
     assert "1 of 2 cells are not finished" in said
 
 
@@ -107,7 +107,7 @@ def test_a_second_call_goes_on_inside_the_cell_and_tests_nothing_again(calls):
     assert status == 0 and "smoke" not in said
     assert f"[1/2] kept {calls.short}\n" in said and f"[2/2] ran {calls.long}\n" in said
     done = calls.partial["history"]
-    assert 0 < len(done) < len(calls.result["history"]) == 250
+    assert 0 < len(done) < len(calls.result["history"]) == 150
     assert calls.result["history"][: len(done)] == done  # to the second: they were not trained again
 
 

@@ -54,7 +54,7 @@ def digits(n: int = 180, tested: int = 30) -> Dataset:
 
 
 def small(method: str, **changes) -> TrainConfig:
-    """Three epochs, of which one warms up if the method does, of two steps each, or as many as have labels for them."""
+    """Few epochs, of which one warms up if the method does, of two steps each, or as many as have labels for them."""
     fixed = {"method": method, "rate": 0.3, "epochs": 3, "device": "auto"}
     fixed["batch_size"] = 60 if changes.get("preset") == "paper" else 90
     config = TrainConfig(**fixed | {name: value for name, value in changes.items() if hasattr(TrainConfig(), name)})
@@ -140,6 +140,7 @@ def cases() -> dict[str, Callable[[Path], bool]]:
     for method, preset, networks in COMBINATIONS:
         changes = {"networks": networks, "preset": preset, "holdout": 0.2 if networks == 2 else 0.0}
         run = stopped if (preset, networks) == ("tuned", 2) else whole
+        changes["epochs"] = 3 if run is stopped else 2
         found[f"{method}, {preset}, {networks}"] = lambda folder, r=run, m=method, c=changes: r(small(m, **c), folder)
     more = {
         "golden": (stopped, small("tssd", meta="golden", golden=30)),

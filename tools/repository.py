@@ -17,14 +17,14 @@ from tools.stamp import read_notebook
 ROOT = Path(__file__).resolve().parents[1]
 TAGS = ["setup", "remove-cell"]
 SETUP = """\
-# Opened alone, on Colab for example: fetch the book and install its package. Otherwise this does nothing.
+# Opened alone, on Colab for example: fetch the book, install its package.
 from importlib.util import find_spec
 from pathlib import Path
 
 if find_spec("nlcore") is None:
     !git clone --quiet --depth 1 {address} nlcore-book
     %pip install --quiet ./nlcore-book
-if Path("nlcore-book").is_dir():  # also after a restart, when the package is there already
+if Path("nlcore-book").is_dir():  # also after a restart
     %cd nlcore-book/notebooks"""
 
 

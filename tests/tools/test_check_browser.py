@@ -17,7 +17,7 @@ PAGE = """<!DOCTYPE html><html lang="en"><head><title>A page</title></head>
 SOLUTION = """<div class="solution"><button id="b" aria-expanded="false" onclick="{}">Solution</button>
 <p id="answer" hidden>Always.</p></div>"""
 TOGGLE = "answer.hidden = !answer.hidden; b.ariaExpanded = String(!answer.hidden)"
-WORDS = "The meta-classifier, the hallucinator and the transition matrix."
+WORDS = f"The meta-classifier and all the others: {', '.join(check_browser.SEARCHES)}."
 SEARCH = """<form><input name="q" aria-label="words"></form><div id="search-results"></div><script>
 if (location.search) document.getElementById("search-results").innerHTML =
   "<p class='search-summary'>Found one page.</p><ul><li><a href='{}'>A page</a></li></ul>"</script>"""

@@ -153,7 +153,7 @@ def test_chapter_ends_with_three_lines_and_three_questions(notebook: Path) -> No
         r"\{admonition\} Three lines to remember\n(?::class:[^\n]*\n)*\n?(.*?)\n[`:]{3}", text, re.DOTALL
     )
     assert len(re.findall(r"^(?:-|\d\.) ", lines, re.MULTILINE)) == 3
-    quizzes = re.findall(r"\{admonition\} [^\n]+\n:class: quiz\n\n?(.*?)\n[`:]{3}", text, re.DOTALL)
+    quizzes = re.findall(r"\{admonition\} [^\n`]+\n:class: quiz\n\n?(.*?)\n[`:]{3}", text, re.DOTALL)
     assert len(quizzes) == 3 and text.count(":class: quiz") == 3
     for answers in quizzes:
         assert answers.count("- [x] ") == 1 and answers.count("- [ ] ") in (2, 3)

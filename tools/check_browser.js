@@ -31,7 +31,7 @@ function cutBoxes(selector, what) {
 
 // A chapter is read, not scrolled past: code that is open takes a fifth of the page at most.
 function muchCode() {
-  const page = document.querySelector("article"), height = (element) => element.getBoundingClientRect().height;
+  const page = document.querySelector("article") ?? document.body, height = (element) => element.getBoundingClientRect().height;
   const open = [...document.querySelectorAll("article .cell:not(.tag_hide-input, .tag_solution, .tag_parameters) > .cell_input")];
   const share = open.reduce((sum, box) => sum + height(box), 0) / height(page);
   return innerWidth >= 1280 && share > 0.2 ? [`open code takes ${(100 * share).toFixed(0)} % of the page`] : [];

@@ -26,7 +26,8 @@ def page(tmp_path, monkeypatch):
     def build(text: str) -> tuple[BeautifulSoup, str]:
         monkeypatch.syspath_prepend(str(EXTENSIONS))
         (tmp_path / "index.md").write_text(text, encoding="utf-8")
-        settings = {"extensions": ["myst_parser", "quiz"], "myst_enable_extensions": ["dollarmath", "tasklist"]}
+        extensions = {"extensions": ["myst_nb", "quiz"], "nb_execution_mode": "off"}
+        settings = extensions | {"myst_enable_extensions": ["dollarmath", "tasklist"]}
         warnings = io.StringIO()
         folders = (tmp_path, None, tmp_path / "built", tmp_path / "doctrees")
         with patch_docutils(), docutils_namespace():

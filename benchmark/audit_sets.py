@@ -38,10 +38,10 @@ def diabetes() -> tuple[np.ndarray, np.ndarray]:
     return inputs, np.searchsorted(np.quantile(progress, [1 / 3, 2 / 3]), progress)
 
 
-def made(**options) -> tuple[np.ndarray, np.ndarray]:
+def made() -> tuple[np.ndarray, np.ndarray]:
     """scikit-learn's clusters on the corners of a cube, with directions that say nothing."""
     return datasets.make_classification(
-        2000, 20, n_informative=8, n_redundant=4, n_classes=5, class_sep=1.5, flip_y=0, random_state=0, **options
+        2000, 20, n_informative=8, n_redundant=4, n_classes=5, class_sep=1.5, flip_y=0, random_state=0
     )
 
 

@@ -105,6 +105,38 @@ def test_numbers_of_a_run_are_glued_under_names_of_the_notebook_that_quotes_them
     assert unknown == []
 
 
+COMPARATIVE = re.compile(
+    r"\b(more|less|fewer|higher|lower|better|worse|larger|smaller|longer|shorter|nearer|farther|faster|slower|above|below"
+    r"|ahead|behind|beats?|gains?|rises?|falls?|drops?|improves?|than)\b",
+    re.IGNORECASE,
+)
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences of prose; headings, rows of tables and items of lists stand alone."""
+    blocks = re.split(r"\n\s*\n|\n(?=[ ]*(?:[-*|#]|\d+\.) ?)", text)
+    return [sentence for block in blocks for sentence in re.split(r"(?<=[.!?:])(?:\*\*)?\s+", block)]
+
+
+@each_notebook
+def test_a_sentence_that_compares_two_numbers_of_a_run_is_built_by_code(notebook: Path) -> None:
+    """Numbers that are glued change with the parameters; a word such as "more", once typed, does not."""
+    typed = [
+        sentence
+        for sentence in sentences(prose(cells_of(notebook)))
+        if sentence.count("{glue:") >= 2 and COMPARATIVE.search(re.sub(r"\{glue:\w+\}`[^`]*`", "", sentence))
+    ]
+    assert typed == []
+
+
+def test_sentences_that_compare_are_seen() -> None:
+    wrong = (
+        "One has {glue:text}`a`.\n\n- It gains {glue:text}`a` points and ends\n  at {glue:text}`b`. Others **do** too."
+    )
+    found = [sentence for sentence in sentences(wrong) if sentence.count("{glue:") >= 2]
+    assert len(found) == 1 and COMPARATIVE.search(found[0])
+
+
 # -- what is seen of a chapter
 
 FOLDED = {"hide-input", "remove-input", "remove-cell", "hide-cell"}

@@ -1,4 +1,4 @@
-// Figures that answer: two bells and a threshold, MixUp's weight, an epoch to choose. A page asks for one with
+// Figures that answer: two bells and a threshold, MixUp's weight, an epoch or an anchor's place to choose. A page asks for one with
 // <div class="interactive" data-figure="bells"></div>; without a script its text, which says the same in words, stays.
 
 const svgTag = (name, attributes, ...children) => {
@@ -108,7 +108,32 @@ function epochs(box) {
   draw();
 }
 
+// Where anchors were found between their two parents, from data-values = [lambda, ...] and
+// data-places = {"a loss": [cosine to the first parent less that to the second, for each lambda]}.
+function between(box) {
+  const values = JSON.parse(box.dataset.values), places = JSON.parse(box.dataset.places), names = Object.keys(places);
+  const { form, words, drawing } = frame(box, `Places between two parents: ${names.join(", ")}`, 90 + 50 * names.length);
+  const x = (place) => 390 + 190 * Math.max(-1, Math.min(1, place)), foot = 40 + 50 * names.length;
+  const draw = () => {
+    const place = (name) => places[name][asked.value];
+    drawing.replaceChildren(
+      ...[["second parent", -1], ["midway", 0], ["first parent", 1]].flatMap(([name, at]) => [
+        svgTag("line", { x1: x(at), x2: x(at), y1: 15, y2: foot, class: at ? "axis" : "cut" }),
+        svgTag("text", { x: x(at), y: foot + 24, class: "small" }, name),
+      ]),
+      ...names.flatMap((name, k) => [
+        svgTag("text", { x: 180, y: 51 + 50 * k, class: "end" }, name),
+        svgTag("circle", { class: ["wrong", "clean", "test"][k % 3], cx: x(place(name)), cy: 45 + 50 * k, r: 9 }),
+      ]),
+    );
+    words.textContent = `At ${values[asked.value]}, the cosine to the first parent less that to the second: `
+      + names.map((name) => `${name} ${place(name).toFixed(2)}`).join(", ") + ".";
+  };
+  const asked = slider(form, "What the loss asks for (lambda)", [0, values.length - 1, 1, 0], (value) => String(values[value]), () => draw());
+  draw();
+}
+
 document.addEventListener("DOMContentLoaded", () => {
-  const figures = { bells, mixup, epochs };
+  const figures = { bells, mixup, epochs, between };
   document.querySelectorAll(".interactive").forEach((box) => figures[box.dataset.figure](box));
 });

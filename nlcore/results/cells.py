@@ -26,6 +26,11 @@ def parse_noise(text: str) -> tuple[str, float | None]:
         raise InputError(f"noise {text!r} is not of the form KIND:RATE, e.g. symmetric:0.4") from None
 
 
+def noise_title(kind: str, rate: float | None) -> str:
+    """A noise for the eye: `symmetric 50 %`, `human:worst`."""
+    return kind if rate is None else f"{kind} {100 * rate:.0f} %"
+
+
 def cell_name(config: TrainConfig) -> str:
     """The name of a cell's file, without `.json`: dataset, subset, noise, rate, method, preset, networks if there are
     two, budget if there is one, epochs, seed.

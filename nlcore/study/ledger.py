@@ -17,6 +17,8 @@ from nlcore.basics.files import user_path
 FEWEST = 3  # seeds that can confirm anything
 VERDICTS = ("holds", "some hold", "only leans", "contradicted", "not available", "open")
 DECIDED = VERDICTS[:4]
+# the same with "some hold" and "only leans" told apart by how many tests hold and fail; the last two are undecided
+GRADES = ("holds", "most hold", "few hold", "most fail", "only leans", "contradicted", "not available", "open")
 
 
 def t_interval(values: list[float], level: float = 0.95) -> tuple[float, float, float]:
@@ -87,6 +89,23 @@ def verdict(row: dict[str, Any], level: float = 0.95) -> str:
     if "holds" in outcomes:
         return "holds" if outcomes == {"holds"} else "some hold"
     return "contradicted" if outcomes == {"fails"} else "only leans"
+
+
+def graded_verdict(row: dict[str, Any], level: float = 0.95) -> str:
+    """One of `GRADES`: the verdict, in a word that says how many tests it rests on.
+
+    Where neither all tests hold nor all fail: `most fail` if more than half of those with enough seeds do; else `most
+    hold` if more than half hold, `few hold` if any does, and `only leans` if none does.
+    """
+    word = verdict(row, level)
+    if word not in ("some hold", "only leans"):
+        return word
+    outcomes = differences(row, level)["outcome"]
+    counted = outcomes[outcomes != "too few"]
+    if (counted == "fails").mean() > 0.5:
+        return "most fail"
+    held = (counted == "holds").mean()
+    return "most hold" if held > 0.5 else "few hold" if held else word
 
 
 def read_ledger(folder: str | Path) -> dict[str, dict[str, Any]]:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from nlcore import InputError, TrainConfig
-from nlcore.results.cells import cell_name, parse_noise
+from nlcore.results.cells import cell_name, noise_title, parse_noise
 
 
 def test_name_says_what_the_run_is():
@@ -43,3 +43,8 @@ def test_noise_is_parsed():
 def test_bad_noise_is_named(text):
     with pytest.raises(InputError, match="noise"):
         parse_noise(text)
+
+
+def test_title_of_a_noise():
+    assert noise_title(*parse_noise("symmetric:0.5")) == "symmetric 50 %"
+    assert noise_title(*parse_noise("human:worst")) == "human:worst"

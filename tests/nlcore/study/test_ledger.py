@@ -6,7 +6,16 @@ import statistics
 
 import pytest
 
-from nlcore.study.ledger import DECIDED, VERDICTS, differences, read_ledger, t_interval, verdict
+from nlcore.study.ledger import (
+    DECIDED,
+    GRADES,
+    VERDICTS,
+    differences,
+    graded_verdict,
+    read_ledger,
+    t_interval,
+    verdict,
+)
 
 CLEARLY, BARELY, AGAINST = (4.0, 5.0, 6.0), (-1.0, 0.5, 4.0), (-3.0, -2.0, -2.5)
 
@@ -53,6 +62,25 @@ def test_one_value_has_no_interval():
 def test_the_verdict_follows_from_the_differences(conditions, expected):
     assert verdict(row(*conditions)) == expected
     assert expected in VERDICTS
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ([CLEARLY, CLEARLY], "holds"),
+        ([CLEARLY, CLEARLY, BARELY], "most hold"),
+        ([CLEARLY, BARELY, BARELY], "few hold"),
+        ([CLEARLY, AGAINST], "few hold"),  # half fail, which is not most
+        ([CLEARLY, AGAINST, AGAINST], "most fail"),
+        ([BARELY, AGAINST, AGAINST], "most fail"),
+        ([BARELY, BARELY, AGAINST], "only leans"),
+        ([CLEARLY, BARELY, (5.0,)], "few hold"),  # a condition with one seed is not counted
+        ([AGAINST], "contradicted"),
+        ([(5.0,)], "open"),
+    ],
+)
+def test_a_grade_says_how_many_tests_hold(conditions, expected):
+    assert graded_verdict(row(*conditions)) == expected in GRADES
 
 
 def test_a_margin_has_to_be_passed():

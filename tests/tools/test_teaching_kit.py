@@ -24,6 +24,9 @@ CHAPTERS = [Path(page).name for page in pages_of(ROOT) if page.startswith("noteb
 SOURCES = ROOT / "book" / "_teaching"
 
 
+PICTURE = "```{figure} ../book/_static/mislabelled.png\n:alt: Six cats.\n\nCats.\n```"
+
+
 def chapter(name: str) -> NotebookNode:
     """A chapter as short as possible."""
     figure = new_output("display_data", data={"image/png": "iVBORw0KGgo="})
@@ -32,6 +35,7 @@ def chapter(name: str) -> NotebookNode:
             new_markdown_cell(
                 f"# Chapter {name}\n\nAfter this chapter you can\n\n- read.\n\nSee {{doc}}`{CHAPTERS[0]}`."
             ),
+            new_markdown_cell(PICTURE),
             new_code_cell("draw()", metadata={"mystnb": {"image": {"alt": "Dots."}}}, outputs=[figure]),
             new_markdown_cell(f"## Exercises\n\n```{{exercise}} Why?\n:label: {name}-why\nWhy?\n```"),
             new_markdown_cell(f"```{{solution}} {name}-why\nTherefore.\n```", metadata={"tags": ["solution"]}),
@@ -51,6 +55,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
         nbformat.write(chapter(name), root / "notebooks" / f"{name}.ipynb")
         nbformat.write(chapter(name), executed / f"{name}.ipynb")
     shutil.copytree(SOURCES, root / "book" / "_teaching")
+    shutil.copytree(ROOT / "book" / "_static", root / "book" / "_static")
     shutil.copy(ROOT / "book" / "references.bib", root / "book")
     shutil.copy(ROOT / "_toc.yml", root)
     shutil.copy(ROOT / "LICENSE", root)
@@ -116,7 +121,7 @@ def test_copy_that_is_not_the_chapter_is_refused(book: Path, tmp_path: Path, dam
     copy = tmp_path / f"{CHAPTERS[1]}.ipynb"
     notebook = nbformat.read(copy, as_version=4)
     if damage == "changed":
-        notebook.cells[1].source = "other()"
+        notebook.cells[2].source = "other()"
     if damage == "failed":
         notebook.metadata["nlcore"]["status"] = "failed"
     nbformat.write(notebook, copy)

@@ -51,6 +51,17 @@ def test_admonition_is_a_quotation(fence: str) -> None:
     assert plain(f"{fence}{{admonition}} A title\nMind.\n{fence}") == "> **A title**\n>\n> Mind."
 
 
+def test_figure_is_an_image_and_its_caption() -> None:
+    directive = "```{figure} ../book/seen.png\n:alt: Six cats.\n:name: fig-seen\n\nSeen by {cite:t}`li2020`.\n```"
+    assert plain(directive) == "![Six cats.](../book/seen.png)\n\nSeen by Li et al. (2020)."
+
+
+def test_quiz_without_solutions_is_a_list_of_its_answers() -> None:
+    quiz = "```{admonition} How many?\n:class: quiz\n- [ ] three :: too few\n- [x] four ::\n  counted\n```"
+    assert plain(quiz, solutions=False) == "> **How many?**\n>\n> - three\n> - four"
+    assert "- [x] four ::\n>   counted" in plain(quiz)
+
+
 def test_code_is_not_touched() -> None:
     code = "```python\nprint('{doc}`two`')  # ```{note}\n```"
     assert plain(code) == code

@@ -7,8 +7,9 @@ from bs4 import BeautifulSoup, Tag
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from tools.teaching.deck import CONTINUED, ROWS, sentences
 from tools.teaching.myst import Context, Reference
-from tools.teaching.slides import CONTINUED, announcement, deck, sentences
+from tools.teaching.slides import announcement, deck
 
 CONTEXT = Context(
     chapter="one",
@@ -24,8 +25,10 @@ def text(source: str, *tags: str) -> NotebookNode:
     return new_markdown_cell(source, metadata={"tags": list(tags)})
 
 
-def code(source: str, *tags: str, alt: str = "", outputs: tuple = ()) -> NotebookNode:
-    metadata = {"tags": list(tags)} | ({"mystnb": {"image": {"alt": alt}}} if alt else {})
+def code(source: str, *tags: str, alt: str = "", caption: str = "", outputs: tuple = ()) -> NotebookNode:
+    metadata = {"tags": list(tags)}
+    if alt or caption:
+        metadata["mystnb"] = {"image": {"alt": alt}, "figure": {"caption": caption}}
     return new_code_cell(source, metadata=metadata, outputs=list(outputs))
 
 
@@ -81,6 +84,86 @@ def test_figure_has_its_words() -> None:
     _, slide = slides(text("## A figure"), code("plot()", alt='Seven "dots".', outputs=(FIGURE,)))
     assert slide.img["alt"] == 'Seven "dots".'
     assert slide.img["src"] == "data:image/png;base64,iVBORw0KGgo="
+
+
+def test_figure_has_its_caption() -> None:
+    caption = "The *sure* ones, {glue:text}`count` of them, at $x^2$."
+    _, slide = slides(text("## A figure"), code("plot()", alt="Dots.", caption=caption, outputs=(FIGURE,)))
+    below = slide.select_one("figure > img + figcaption")
+    assert below.p.em.get_text() == "sure"
+    assert below.get_text() == r"The sure ones, 7 of them, at \(x^2\)."
+
+
+def test_thesis_stands_above_the_figure_on_one_slide() -> None:
+    words = "**Labels are wrong, and *nobody*\nknows which.** So we measure. **This** is no thesis."
+    _, slide = slides(text(f"## Wrong\n\n{words}\n\n**Nor is this.**"), code("plot()", outputs=(FIGURE,)))
+    assert [part["class"][0] if part.get("class") else part.name for part in slide.select(".body > *")] == [
+        "thesis",
+        "figure",
+    ]
+    assert shown(slide) == "Labels are wrong, and nobody knows which."
+    assert said(slide) == shown(slide) + " So we measure. This is no thesis. Nor is this."
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_figure_takes_the_place_of_tables_and_of_sentences_computed_beside_it(place: str) -> None:
+    written = text("| a |\n|---|\n| 1 |")
+    frame = new_output("execute_result", data={"text/html": "<table><tr><td>2</td></tr></table>"})
+    printed = new_output("stream", text="3\n3\n3\n")
+    computed = new_output("display_data", data={"text/markdown": "- It is *four*."})
+    beside = [written, *(code("f()", outputs=(output,)) for output in (frame, printed, computed))]
+    figure = [code("plot()", outputs=(FIGURE,))]
+    _, slide = slides(text("## Results"), *(figure + beside if place == "after" else beside + figure))
+    assert [part.name for part in slide.select(".body > *")] == ["figure"]
+    left_out = [f"The teacher's notebook has a table of {rows} rows here." for rows in (1, 1, 3)]
+    assert said(slide) == " ".join([*left_out, "It is four."])
+
+
+def test_figure_of_another_section_leaves_a_table_alone() -> None:
+    table = text("## A table\n\n| a |\n|---|\n| 1 |")
+    found = slides(text("## A figure"), code("plot()", outputs=(FIGURE,)), table)
+    assert found[2].table is not None
+
+
+@pytest.mark.parametrize(("rows", "is_shown"), [(ROWS, True), (ROWS + 1, False)])
+def test_without_a_figure_a_short_table_is_shown(rows: int, is_shown: bool) -> None:
+    body = "<tr><td>1</td></tr>" * rows
+    page = f"<table><thead><tr><th>a</th></tr></thead><tbody>{body}</tbody></table>"
+    output = new_output("execute_result", data={"text/html": page})
+    cells = text("## T\n\nWords.\n\n" + "| a |\n|---|\n" + "| 1 |\n" * rows), code("f()", outputs=(output,))
+    found = slides(*cells)[1:]
+    assert sum(len(slide.select("table")) for slide in found) == 2 * is_shown
+    assert sum(f"a table of {rows} rows" in said(slide) for slide in found) == 1 - is_shown
+
+
+def test_table_of_an_exercise_is_shown_however_long() -> None:
+    table = "| a |\n|---|\n" + "| 1 |\n" * (ROWS + 1)
+    _, slide = slides(text("```{exercise} Sum\n:label: one-sum\nAdd up.\n\n" + table + "```"))
+    assert len(slide.select("tr")) == ROWS + 2
+
+
+def test_picture_of_the_text_is_a_figure() -> None:
+    directive = "```{figure} ../book/_static/seen.png\n:alt: Six cats.\n\nSeen by {cite:t}`li2020`.\n```"
+    _, slide = slides(text(f"## Seen\n\n{directive}"))
+    assert (slide.img["src"], slide.img["alt"]) == ("../book/_static/seen.png", "Six cats.")
+    assert slide.figcaption.get_text() == "Seen by Li et al. (2020)."
+
+
+def test_asides_are_said() -> None:
+    aside = "```{admonition} Where this comes from\n:class: provenance\nFrom a paper.\n```"
+    warning = "```{warning}\nMind.\n```"
+    _, slide = slides(text(f"## Sources\n\n{aside}\n\n{warning}"))
+    assert (shown(slide), said(slide)) == ("Warning Mind.", "Where this comes from From a paper.")
+
+
+def test_html_without_a_table_is_said() -> None:
+    output = new_output("display_data", data={"text/html": '<div class="interactive">At <b>epoch</b> 3.</div>'})
+    _, slide = slides(text("## Epochs"), code("f()", outputs=(FIGURE, output)))
+    assert said(slide) == "At epoch 3."
+
+
+def test_slides_are_numbered() -> None:
+    assert [slide["data-number"] for slide in slides(text("## A\n\nWords."))] == ["1/2", "2/2"]
 
 
 def test_code_is_hidden_unless_it_is_tagged() -> None:

@@ -24,6 +24,11 @@ def figure_words(cell: NotebookNode) -> str:
     return cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
 
 
+def caption(cell: NotebookNode) -> str:
+    """What stands below a cell's figure in the book."""
+    return cell.metadata.get("mystnb", {}).get("figure", {}).get("caption", "")
+
+
 def student_copy(executed: NotebookNode, context: Context) -> NotebookNode:
     """The chapter to work in: no solutions, no outputs; stubs and checks stay."""
     cells = [cell for cell in author_cells(executed) if "solution" not in tags(cell)]

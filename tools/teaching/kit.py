@@ -5,6 +5,7 @@ The kit is made from the executed copies, so what it shows is what the book show
 
 import importlib.util
 import io
+import posixpath
 import re
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from tools.stamp import read_notebook
 from tools.teaching.copies import student_copy, teacher_copy
 from tools.teaching.exam import figures, paper, read_questions
 from tools.teaching.minutes import minutes_table
-from tools.teaching.myst import Context, glued_values, read_references, readable
+from tools.teaching.myst import Context, blocks, glued_values, read_references, readable
 from tools.teaching.pages import page
 from tools.teaching.slides import deck
 
@@ -66,6 +67,14 @@ def title_of(root: Path, name: str) -> str:
     return heading[1].strip() if heading else Path(name).name.replace("_", " ")
 
 
+def pictures(chapters: Mapping[str, NotebookNode], root: Path) -> dict[str, bytes]:
+    """The image files that the texts of chapters show, by their paths from the root."""
+    texts = [cell.source for notebook in chapters.values() for cell in notebook.cells if cell.cell_type == "markdown"]
+    shown = {block.title for text in texts for block in blocks(text) if block.kind == "figure"}
+    paths = {posixpath.normpath(f"notebooks/{place}") for place in shown}
+    return {path: (root / path).read_bytes() for path in sorted(paths)}
+
+
 def executed_chapters(root: Path, executed: Path) -> dict[str, NotebookNode]:
     """Executed copies by chapter, in the order of the book; a copy that the book could not show is refused."""
     found = {}
@@ -83,19 +92,17 @@ def executed_chapters(root: Path, executed: Path) -> dict[str, NotebookNode]:
 def kit(root: Path, executed: Path) -> dict[str, bytes]:
     """All files of the kit by their paths in it."""
     chapters = executed_chapters(root, executed)
-    titles = {name: title_of(root, name) for name in pages_of(root)}
-    glued = {name: glued_values(notebook) for name, notebook in chapters.items()}
-    references = read_references(root / "book" / "references.bib")
-    context = Context(glued=glued, references=references, titles=titles, link="../slides/{}.html")
-    by_chapter = {name: titles[f"notebooks/{name}"] for name in chapters}
+    context = context_of(root, chapters)
+    by_chapter = {name: context.titles[f"notebooks/{name}"] for name in chapters}
 
-    files = {f"slides/assets/{path.name}": path.read_bytes() for path in sorted(ASSETS.iterdir())}
-    files |= {f"slides/assets/{name}": borrowed(*place) for name, place in BORROWED.items()}
+    files = slide_assets()
     for name, notebook in chapters.items():
         own = replace(context, chapter=name, link="{}.ipynb")
         files[f"student/{name}.ipynb"] = nbformat.writes(student_copy(notebook, own)).encode()
         files[f"teacher/{name}.ipynb"] = nbformat.writes(teacher_copy(notebook, own)).encode()
         files[f"slides/{name}.html"] = deck(notebook, replace(own, link="{}.html")).encode()
+    # Notebooks and slides lie one folder deep, as in the repository: pictures are found where they are there.
+    files |= pictures(chapters, root)
 
     sources = root / SOURCES
     questions = read_questions(sources / "exam.yml")
@@ -114,6 +121,22 @@ def kit(root: Path, executed: Path) -> dict[str, bytes]:
     files |= {path.relative_to(root).as_posix(): path.read_bytes() for path in results}
     files["LICENSE"] = (root / "LICENSE").read_bytes()
     return files
+
+
+def context_of(root: Path, chapters: Mapping[str, NotebookNode]) -> Context:
+    """What the texts of these chapters refer to; their links lead to slides."""
+    return Context(
+        glued={name: glued_values(notebook) for name, notebook in chapters.items()},
+        references=read_references(root / "book" / "references.bib"),
+        titles={name: title_of(root, name) for name in pages_of(root)},
+        link="../slides/{}.html",
+    )
+
+
+def slide_assets() -> dict[str, bytes]:
+    """Styles and scripts that slides need, by their paths in the kit."""
+    files = {f"slides/assets/{path.name}": path.read_bytes() for path in sorted(ASSETS.iterdir())}
+    return files | {f"slides/assets/{name}": borrowed(*place) for name, place in BORROWED.items()}
 
 
 def chapter_list(titles: Mapping[str, str]) -> str:
@@ -169,16 +192,22 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
     return content.getvalue()
 
 
+def checked_kit(root: Path, executed: Path) -> dict[str, bytes]:
+    """The kit; refused where something is missing, and where it would name a folder of this machine."""
+    try:
+        files = kit(root, executed)
+    except (KeyError, ValueError, OSError) as error:
+        raise click.ClickException(f"a chapter refers to something that does not exist: {error}") from None
+    if named := machine_paths(files, root):
+        raise click.ClickException(f"a folder of this machine is named in {', '.join(named)}")
+    return files
+
+
 @click.command(help=__doc__)
 @click.option("--executed", type=click.Path(path_type=Path), help="folder of the executed notebooks")
 @click.option("--output", type=click.Path(path_type=Path), help=f"default: _build/{NAME}.zip")
 def main(executed: Path | None, output: Path | None) -> None:
     output = output.expanduser() if output else ROOT / "_build" / f"{NAME}.zip"
-    try:
-        files = kit(ROOT, executed.expanduser() if executed else ROOT / "_build" / "executed" / "notebooks")
-    except (KeyError, ValueError) as error:
-        raise click.ClickException(f"a chapter refers to something that does not exist: {error}") from None
-    if named := machine_paths(files, ROOT):
-        raise click.ClickException(f"a folder of this machine is named in {', '.join(named)}")
+    files = checked_kit(ROOT, executed.expanduser() if executed else ROOT / "_build" / "executed" / "notebooks")
     save_file(output, zipped(files))
     click.echo(f"{output}  {len(files)} files, {output.stat().st_size / 1e6:.1f} MB")

@@ -15,8 +15,10 @@ from nbformat import NotebookNode
 from pybtex.database import Entry, parse_file
 from pybtex.richtext import Text
 
+from tools.teaching.quizzes import answers
+
 OPENING = re.compile(r" {0,3}(`{3,}|~{3,}|:{3,})(?:\{([\w:-]+)\}\s*(.*)|.*)$")
-OPTION = re.compile(r":[\w-]+:")
+OPTION = re.compile(r":([\w-]+):(.*)")
 ROLE = re.compile(r"\{([a-z][\w:.-]*)\}`([^`]+)`")
 EXPLICIT = re.compile(r"(?s)(.+?)\s*<([^<>]+)>")  # words <target>
 TITLED = {"admonition", "dropdown"}  # other admonitions have no title of their own
@@ -29,6 +31,12 @@ class Block:
     kind: str
     body: str
     title: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)  # such as class, of a directive
+
+    @property
+    def classes(self) -> set[str]:
+        """The classes of a directive."""
+        return set(self.options.get("class", "").split())
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ def blocks(text: str) -> list[Block]:
         found.append(Block("text", "\n".join(plain)))
         plain = []
         if name:
-            found.append(Block(name, "\n".join(without_options(lines[number + 1 : end])), title.strip()))
+            found.append(directive(name, title.strip(), lines[number + 1 : end]))
         else:
             found.append(Block("code", "\n".join(lines[number : end + 1])))
         number = end + 1
@@ -82,11 +90,13 @@ def closes(line: str, fence: str) -> bool:
     return len(line) >= len(fence) and set(line) == {fence[0]}
 
 
-def without_options(lines: list[str]) -> list[str]:
-    """The body of a directive, without the `:key: value` lines that it may begin with."""
-    while lines and OPTION.match(lines[0].strip()):
+def directive(name: str, title: str, lines: list[str]) -> Block:
+    """A directive of these lines, which may begin with its options, `:key: value`."""
+    options = {}
+    while lines and (option := OPTION.match(lines[0].strip())):
+        options[option[1]] = option[2].strip()
         lines = lines[1:]
-    return lines
+    return Block(name, "\n".join(lines), title, options)
 
 
 def readable(text: str, context: Context, solutions: bool = True) -> str:
@@ -109,7 +119,9 @@ def plain_block(block: Block, context: Context, solutions: bool) -> str:
         return f"$$\n{block.body.strip()}\n$$"
     if block.kind in ("code-block", "code"):
         return f"```{block.title}\n{block.body}\n```"
-    body = readable(block.body, context, solutions)
+    if block.kind == "figure":
+        return f"![{block.options.get('alt', '')}]({block.title})\n\n{readable(block.body, context, solutions)}"
+    body = readable(choices(block) if not solutions else block.body, context, solutions)
     title = plain_text(block.title, context)
     if block.kind in ("exercise", "exercise-start"):
         return f"**Exercise: {title}**\n\n{body}"
@@ -121,6 +133,13 @@ def plain_block(block: Block, context: Context, solutions: bool) -> str:
         title, body = block.kind.capitalize(), f"{title}\n{body}"
     quoted = f"**{title}**\n\n{body.strip()}".split("\n")
     return "\n".join(f"> {line}".rstrip() for line in quoted)
+
+
+def choices(block: Block) -> str:
+    """The body of a block for those who shall not see solutions: of a quiz nothing but its answers."""
+    if "quiz" not in block.classes:
+        return block.body
+    return "\n".join(f"- {answer.words}" for answer in answers(block.body))
 
 
 # --- roles -----------------------------------------------------------------------------------------------------------

@@ -39,7 +39,6 @@ Reveal.initialize({
   center: false,
   display: "flex",
   hash: true,
-  slideNumber: "c/t",
   transition: "none",
   plugins: [RevealNotes],
   // Arrow keys scroll what has the focus and can be scrolled; elsewhere they turn slides.

@@ -1,9 +1,10 @@
 """From an order of suspicion to numbers that can be believed: how many labels are wrong, and how sure is each.
 
 The truth is not known, but what a wrong label would look like is: give samples other labels on purpose, and ask for the
-same score. Planted wrong labels are drawn the way labels of that class seem to go wrong. Comparing the scores of the
-given labels with theirs tells how many of the given ones are wrong, and at which score (our reconstruction; the idea
-that a distribution is a mixture of a known one and a rest is Blanchard, Lee and Scott's, JMLR 2010).
+same score. Wrong labels are planted where labels seem to go wrong, in those classes and in that way. Comparing the
+scores of the given labels with theirs tells how many of the given ones are wrong, and at which score (our
+reconstruction; the idea that a distribution is a mixture of a known one and a rest is Blanchard, Lee and Scott's, JMLR
+2010).
 """
 
 from dataclasses import dataclass
@@ -17,11 +18,11 @@ from nlcore.basics.chance import stream
 ISSUE_BELOW = 0.5  # a label is called an issue when it is more likely wrong than right
 # How much planted labels prefer the classes that a sample looks like, and the share of them that a cut leaves below it:
 # with the first pair hardly a right label is taken for a wrong one, with the second hardly a wrong one is missed.
-FEWEST, MOST = (0.0, 0.2), (1.0, 0.7)
+FEWEST, MOST = (0.0, 0.3), (1.0, 0.7)
 DEPTHS = (0.05, 0.1, 0.2, 0.3)  # at which the lower end of the interval is looked for
-UPPER_SHARE = 0.4  # of the upper count in the estimate, which lies between the two
-LIKENESS = 0.75  # of the planted labels that qualities are made with
-PLANTED = 5  # planted labels for each sample at most, so that their distribution is smooth
+UPPER_SHARE = 0.25  # of the upper count in the estimate: more, and right labels of hard samples make it too high
+LIKENESS = 0.5  # of the planted labels that qualities are made with
+PLANTED = 5  # planted labels for each right one, so that their distribution is smooth
 MOST_PLANTED = 200_000
 
 
@@ -66,17 +67,32 @@ def transition(opinion: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def plant(
-    opinion: torch.Tensor, labels: torch.Tensor, likeness: float, spread: torch.Tensor, generator: torch.Generator
-) -> torch.Tensor:
-    """A wrong label for each sample (N,): class k with a probability of T[c, k] p_k^likeness, where c is its label.
+    opinion: torch.Tensor,
+    labels: torch.Tensor,
+    likeness: float,
+    spread: torch.Tensor,
+    count: int,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Wrong labels for right ones, in the classes and in the way in which labels go wrong: rows (M,), labels (M,).
 
+    A sample of class c is drawn in proportion to the odds that a label of its class is wrong: a class that is labelled
+    well has hardly any, and would only show how impossible labels score that nobody gives. It is given class k with a
+    probability of T[c, k] p_k^likeness.
+
+    Parameters
+    ----------
+    opinion, labels : (N, K) and (N,), right ones.
+    likeness : of errors that depend on the class alone 0; people also confuse what looks alike.
     spread : the transition T (K, K).
-    Errors that depend on the class alone are `likeness` 0; people also confuse what looks alike. Every other class
-    stays possible.
+    count : M, of wrong labels.
     """
-    weight = (spread[labels] + 0.01 / opinion.shape[1]) * opinion.clamp(min=1e-6) ** likeness
-    weight.scatter_(1, labels[:, None], 0.0)
-    return torch.multinomial(weight, 1, generator=generator).squeeze(1)
+    unseen = 1 / (len(labels) * (len(spread) - 1))  # as if one label more were wrong, any one: all is possible
+    wrong = (spread + unseen).fill_diagonal_(0)
+    odds = wrong.sum(1) / spread.diag().clamp(min=0.5)  # never infinite: who learns a class believes half its labels
+    rows = torch.multinomial(odds[labels], count, replacement=True, generator=generator)
+    weight = wrong[labels[rows]] * opinion[rows].clamp(min=1e-6) ** likeness
+    return rows, torch.multinomial(weight, 1, generator=generator).squeeze(1)
 
 
 def quality(opinion: torch.Tensor, labels: torch.Tensor, seed: int = 0) -> Quality:
@@ -90,13 +106,14 @@ def quality(opinion: torch.Tensor, labels: torch.Tensor, seed: int = 0) -> Quali
     believed = (opinion.argmax(1) == labels).nonzero().flatten()
     if len(believed) == 0:
         return Quality(torch.full_like(scores, 0.5), (n / 2, 0.0, float(n)))
-    rows = believed.repeat(max(1, min(PLANTED, MOST_PLANTED // len(believed))))
+    count = min(PLANTED * len(believed), MOST_PLANTED)
     generator = torch.Generator().manual_seed(stream(seed, "planted"))
+    seen, spread = opinion[believed], transition(opinion, labels)
 
     def planted(likeness: float) -> torch.Tensor:
-        return log_odds(opinion[rows], plant(opinion[rows], labels[rows], likeness, spread, generator))
+        rows, wrong = plant(seen, labels[believed], likeness, spread, count, generator)
+        return log_odds(seen[rows], wrong)
 
-    spread = transition(opinion, labels)
     blind, alike = planted(FEWEST[0]), planted(MOST[0])
     low, high = sorted((share_wrong(scores, blind, FEWEST[1]), share_wrong(scores, alike, MOST[1])))
     share = (1 - UPPER_SHARE) * low + UPPER_SHARE * high

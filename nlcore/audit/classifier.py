@@ -14,7 +14,16 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nlcore.audit.calibration import quality, transition
 from nlcore.audit.concerns import concerns
-from nlcore.audit.evidence import FOLDS, Outside, folds, judged, some, standardised
+from nlcore.audit.evidence import (
+    FOLDS,
+    Outside,
+    best_by_direction,
+    directions,
+    folds,
+    judged,
+    some,
+    standardised,
+)
 from nlcore.audit.issues import as_classes, as_tensor, issue_table
 from nlcore.audit.judge import Judge, train_judge
 from nlcore.basics.errors import InputError, choose
@@ -40,6 +49,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     Three models judge every label, each without having seen it: a linear classifier, the nearest neighbours, and
     networks that `method` trains, one a fold. Qualities are calibrated by labels that are planted wrong, see
     `nlcore.audit`. Predictions are the mean of the networks'.
+
+    Vectors are compared column by column, each scaled by its own deviation, or as directions, whichever foretells the
+    labels better (`nlcore.audit.evidence.best_by_direction`): texts and embeddings have columns of one unit.
 
     Images of 32 pixels and more become vectors first, by a network that knows photographs
     (`nlcore.data.backbones`); smaller ones are learnt as they are.
@@ -121,7 +133,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         """
         seed = int(check_random_state(self.random_state).randint(2**30))
         num_classes = len(classes)
-        outside = Outside(standardised(inputs.flatten(1)), labels, num_classes, seed)
+        flat = inputs.flatten(1)
+        one_unit = best_by_direction(flat, labels, num_classes, seed)
+        outside = Outside((directions if one_unit else standardised)(flat), labels, num_classes, seed)
         fold = folds(labels, num_classes, FOLDS, seed)
         network = torch.full((len(labels), num_classes), 1 / num_classes, dtype=torch.float64)
         self.judges_: list[Judge] = []
@@ -144,6 +158,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
                 advance,
                 folder and folder / f"fold_{number}",
                 SMALL_IMAGES if inputs.ndim == 4 else "own",
+                one_unit and inputs.ndim == 2,
             )
             network[left_out] = judge.opinion(inputs[left_out])
             self.judges_.append(judge)

@@ -3,15 +3,19 @@
 None of them is silently put right: whoever reads the report has to know.
 """
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 
 from nlcore.audit.calibration import ISSUE_BELOW
-from nlcore.audit.evidence import FOLDS, NEIGHBOURS
+from nlcore.audit.evidence import FOLDS, NEIGHBOURS, directions
 
 RARE = 20  # samples: fewer have no twenty neighbours of their own
 IMBALANCE = 10  # the largest class over the smallest, from which it is named
 SAME = 1e-3  # squared distance, as a share of the usual one to the nearest, at which samples are one
 SPREAD = 0.35  # silhouette from which two clusters are two kinds of data: classes of one kind stay below it
+GROUPED = 0.75  # of a cluster in classes that lie in it for the most part: it is a group of classes, some labels wrong
+IN_COMMON = 0.2  # cosine of word counts below which two kinds are: two subjects of a language have 0.4 and more
 LOOKED_AT = 5000  # samples that kinds are looked for among
 HOPELESS = 0.5  # agreement with the labels below which little can be said
 
@@ -26,13 +30,14 @@ def concerns(
 ) -> tuple[str, ...]:
     """A sentence for each concern that there is.
 
-    vectors : (N, d) standardised. neighbours : (N, k) rows of the nearest. opinion : (N, K). label_quality : (N,).
+    vectors : (N, d) as they were compared. neighbours : (N, k) rows of the nearest. opinion : (N, K).
+    label_quality : (N,).
     """
     found = [
         _rare(labels, class_names, label_quality),
         _imbalance(labels, class_names, label_quality),
         _duplicates(vectors, labels, neighbours),
-        _kinds(vectors, label_quality),
+        _kinds(vectors, labels, label_quality),
         _hopeless(labels, opinion),
     ]
     return tuple(sentence for sentence in found if sentence)
@@ -88,28 +93,71 @@ def _duplicates(vectors: torch.Tensor, labels: torch.Tensor, neighbours: torch.T
     )
 
 
-def _kinds(vectors: torch.Tensor, label_quality: torch.Tensor) -> str | None:
-    """Two kinds of samples, drawings among photographs for example, whose labels are not equally doubted."""
-    from sklearn.cluster import KMeans
+def _kinds(vectors: torch.Tensor, labels: torch.Tensor, label_quality: torch.Tensor) -> str | None:
+    """Two kinds of samples, drawings among photographs for example: clusters that are not just groups of classes."""
     from sklearn.metrics import silhouette_score
 
-    rows = torch.linspace(0, len(vectors) - 1, min(len(vectors), LOOKED_AT)).long().unique()
+    rows = _spread_out(len(vectors))
     part = vectors[rows].numpy()
-    kind = KMeans(2, n_init=3, random_state=0).fit_predict(part)
-    share = float(kind.mean())
-    if not 0.01 <= share <= 0.99 or len(part) < 2 * RARE:
+    kind = _smaller_half(part)
+    if kind is None:
         return None
-    spread = silhouette_score(part, kind, sample_size=min(len(part), 1000), random_state=0)
+    ours, theirs = (torch.bincount(labels[rows][of], minlength=int(labels.max()) + 1) for of in (kind, ~kind))
+    if int(ours[ours > theirs].sum()) >= GROUPED * int(ours.sum()):
+        return None
+    spread = silhouette_score(part, kind.numpy(), sample_size=min(len(part), 1000), random_state=0)
     if spread < SPREAD:
         return None
-    kind = torch.from_numpy(kind).bool()
-    if share > 0.5:
-        kind, share = ~kind, 1 - share
-    doubted = [float((label_quality[rows][members] < ISSUE_BELOW).double().mean()) for members in (kind, ~kind)]
+    return f"The samples fall into two kinds{_how_doubted(kind, label_quality[rows], f' (silhouette {spread:.2f})')}"
+
+
+def kinds_of_text(texts: tuple[str, ...], vectors: torch.Tensor, label_quality: torch.Tensor) -> str | None:
+    """Two kinds of texts that have hardly a word in common, in two languages for example; vectors (N, d) are theirs.
+
+    The vectors alone do not tell: two subjects of one language lie as far apart, but both say "the" and "of".
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    rows = _spread_out(len(texts))
+    kind = _smaller_half(directions(vectors[rows]).numpy())
+    if kind is None:
+        return None
+    words = CountVectorizer()
+    counts = words.fit_transform([texts[row] for row in rows.tolist()])
+    often = [torch.from_numpy(np.asarray(counts[of.numpy()].sum(0)).ravel()).double() for of in (kind, ~kind)]
+    if float(F.cosine_similarity(often[0], often[1], dim=0)) >= IN_COMMON:
+        return None
+    names = words.get_feature_names_out()
+    usual = [", ".join(names[of.topk(min(3, len(of))).indices.numpy()]) for of in often]
     return (
-        f"The samples fall into two kinds, {share:.0%} and {1 - share:.0%} (silhouette {spread:.2f}). Of the smaller "
-        f"kind {doubted[0]:.0%} of the labels are called wrong, of the larger {doubted[1]:.0%}: audit them apart if "
-        "they come from different sources."
+        "The texts are of two kinds that have hardly a word in common"
+        f"{_how_doubted(kind, label_quality[rows], f' (usual words: {usual[0]}; {usual[1]})')}"
+    )
+
+
+def _spread_out(n: int) -> torch.Tensor:
+    """Rows of n that kinds are looked for among."""
+    return torch.linspace(0, n - 1, min(n, LOOKED_AT)).long().unique()
+
+
+def _smaller_half(part: np.ndarray) -> torch.Tensor | None:
+    """Which of the rows (M, d) are in the smaller of two clusters (M,); None of a handful of rows, or of a handful."""
+    from sklearn.cluster import KMeans
+
+    if len(part) < 2 * RARE:
+        return None
+    kind = torch.from_numpy(KMeans(2, n_init=3, random_state=0).fit_predict(part)).bool()
+    kind = ~kind if float(kind.double().mean()) > 0.5 else kind
+    return kind if float(kind.double().mean()) >= 0.01 else None
+
+
+def _how_doubted(kind: torch.Tensor, label_quality: torch.Tensor, how: str) -> str:
+    """The rest of a sentence on two kinds: how large they are, and how often the labels of each are called wrong."""
+    share = float(kind.double().mean())
+    doubted = [float((label_quality[members] < ISSUE_BELOW).double().mean()) for members in (kind, ~kind)]
+    return (
+        f", {share:.0%} and {1 - share:.0%}{how}. Of the smaller kind {doubted[0]:.0%} of the labels are called wrong, "
+        f"of the larger {doubted[1]:.0%}: audit them apart if they come from different sources."
     )
 
 

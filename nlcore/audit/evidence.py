@@ -4,9 +4,10 @@
     neighbours   the labels of the samples most like it, its own not among them
     network      a method of this package, trained on other folds; it leaves the labels that it suspects out
 
-The first two are mixed as well as they foretell labels that they have not seen. With the network they find the labels
-that are surely wrong; then they look again, without these, and are mixed with the network as well as each foretells the
-labels that can be believed (our reconstruction; the chapter "Clean your own data" says what each part is worth).
+The first two compare samples by standardised columns or by directions, whichever foretells labels better, and are mixed
+as well as they foretell labels that they have not seen. With the network they find the labels that are surely wrong;
+then they look again, without these, and are mixed with the network as well as each foretells the labels that can be
+believed (our reconstruction; the chapter "Clean your own data" says what each part is worth).
 """
 
 import numpy as np
@@ -18,11 +19,13 @@ from nlcore.data.datasets import rank_in_class
 from nlcore.selection.voting import BLOCK
 
 FOLDS = 4
+FEW, FOLDS_OF_FEW = 1000, 10  # up to so many samples a linear classifier needs each of them, and costs little
 NEIGHBOURS = 20
 VOTERS = 20_000  # samples that are asked as neighbours at most, so that a million samples cost twenty times 50,000
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the linear classifier's fit against its penalty: scikit-learn's C
-CHOSEN_ON = 4000  # samples that the strength is chosen on
+CHOSEN_ON = 4000  # samples that the strength and the view are chosen on
 LEARNT_FROM = 40_000  # samples that the linear classifier of a fold learns from at most
+SURELY_BETTER = 3  # standard errors by which directions have to be better than columns
 NETWORK_SHARE = 0.5  # weight of the network's opinion at most
 SURELY_WRONG = 0.25  # a label this much less probable than the most probable one does not vote again
 
@@ -35,6 +38,34 @@ def standardised(vectors: torch.Tensor) -> torch.Tensor:
     return (vectors - mean).div_(deviation)  # one copy of a million vectors, not two
 
 
+def directions(vectors: torch.Tensor) -> torch.Tensor:
+    """Rows of (N, d) at one length, then centred, and scaled by one number for all to a mean square of 1, float32.
+
+    Distances are those of cosines, and a column counts by its size: the many small ones that a text has, or an
+    embedding, stay small.
+    """
+    rows = F.normalize(vectors.float(), dim=1)
+    rows -= rows.mean(0)
+    return rows.div_((rows.norm() / rows.numel() ** 0.5).clamp(min=1e-12))
+
+
+def best_by_direction(vectors: torch.Tensor, labels: torch.Tensor, num_classes: int, seed: int) -> bool:
+    """Whether neighbours by direction foretell labels better than neighbours by standardised columns, on a part.
+
+    Columns of a table have units, and all count alike; those of texts and embeddings have one unit, and sizes that say
+    what they are worth. Labels tell the two apart, even noisy ones. What is better by chance alone stays with its
+    columns.
+    """
+    part = some(len(labels), CHOSEN_ON, seed)
+    seen, given, everyone = vectors[part], labels[part], torch.arange(len(part))
+    by_direction, by_column = (
+        given_label_prob(neighbour_votes(nearest_others(view(seen), everyone, NEIGHBOURS), given, num_classes), given)
+        for view in (directions, standardised)
+    )
+    gain = by_direction.log() - by_column.log()
+    return float(gain.mean()) > SURELY_BETTER * float(gain.std()) / len(part) ** 0.5
+
+
 class Outside:
     """The linear classifier and the neighbours, asked about every sample, as often as there are other votes.
 
@@ -44,7 +75,7 @@ class Outside:
     """
 
     def __init__(self, vectors: torch.Tensor, labels: torch.Tensor, num_classes: int, seed: int):
-        """vectors (N, d) float32, standardised; labels (N,) int64 in [0, K)."""
+        """vectors (N, d) float32, by standardised columns or by directions; labels (N,) int64 in [0, K)."""
         self.vectors, self.labels, self.num_classes, self.seed = vectors, labels, num_classes, seed
         self.neighbours = nearest_others(vectors, some(len(labels), VOTERS, seed), NEIGHBOURS)
         self.strength = choose_strength(vectors, labels, num_classes, seed)
@@ -52,7 +83,8 @@ class Outside:
 
     def opinion(self, votes: torch.Tensor | None = None) -> torch.Tensor:
         """Probabilities (N, K) float64; `votes` (N,) bool says which labels count, None = all."""
-        linear = out_of_fold(self.vectors, self.labels, self.num_classes, self.strength, self.seed, votes)
+        count = FOLDS_OF_FEW if len(self.labels) <= FEW else FOLDS
+        linear = out_of_fold(self.vectors, self.labels, self.num_classes, self.strength, self.seed, votes, count)
         near = neighbour_votes(self.neighbours, self.labels, self.num_classes, votes)
         if self.linear_share is None:
             self.linear_share = mixture_share(linear, near, self.labels)
@@ -112,12 +144,13 @@ def out_of_fold(
     strength: float,
     seed: int,
     votes: torch.Tensor | None = None,
+    count: int = FOLDS,
 ) -> torch.Tensor:
-    """Probabilities (N, K) float64 of logistic regressions, each asked about the fold that it was not trained on."""
-    fold = folds(labels, num_classes, FOLDS, seed)
+    """Probabilities (N, K) float64 of `count` logistic regressions, each asked about the fold that it has not seen."""
+    fold = folds(labels, num_classes, count, seed)
     learnt = torch.ones_like(fold, dtype=torch.bool) if votes is None else votes
     probs = torch.zeros(len(labels), num_classes, dtype=torch.float64)
-    for number in range(FOLDS):
+    for number in range(count):
         inside, outside = ((fold != number) & learnt).nonzero().flatten(), (fold == number).nonzero().flatten()
         inside = inside[some(len(inside), LEARNT_FROM, seed)]
         present, local = labels[inside].unique(return_inverse=True)

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from nlcore.audit.calibration import ISSUE_BELOW, Quality, quality
-from nlcore.audit.evidence import Outside, standardised
+from nlcore.audit.evidence import Outside, best_by_direction, directions, standardised
 from nlcore.basics.errors import InputError
 
 COLUMNS = ("is_label_issue", "label_quality", "given_label", "predicted_label")
@@ -44,8 +44,9 @@ def find_label_issues(labels, pred_probs=None, features=None, seed: int = 0) -> 
     if pred_probs is not None:
         opinions.append(_checked_probs(pred_probs, len(given), classes))
     if features is not None:
-        vectors = standardised(_checked_features(features, len(given)))
-        opinions.append(Outside(vectors, given, len(classes), seed).opinion())
+        vectors = _checked_features(features, len(given))
+        view = directions if best_by_direction(vectors, given, len(classes), seed) else standardised
+        opinions.append(Outside(view(vectors), given, len(classes), seed).opinion())
     if not opinions:
         raise InputError("find_label_issues needs pred_probs or features, or both")
     opinion = sum(opinions) / len(opinions)

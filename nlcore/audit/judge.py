@@ -110,12 +110,14 @@ def train_judge(
     on_epoch: Callable[[int, int], object] = lambda done, total: None,
     folder: Path | None = None,
     recipe: str = "own",
+    one_unit: bool = False,
 ) -> Judge:
     """Train on labels (N,) in [0, K) of inputs: vectors (N, d), or images (N, C, H, W) uint8.
 
     Two classes occur at least. `length` in epochs, None = as needed. `on_epoch` hears of every epoch, how many of how
     many are done. `folder` is for a checkpoint, from which a judge that was stopped goes on. `recipe` is the name of a
-    data set that is trained in the way that fits this one, see `nlcore.training.presets`.
+    data set that is trained in the way that fits this one, see `nlcore.training.presets`. `one_unit`: the columns of
+    vectors are scaled by one number for all, not each by its own, see `nlcore.audit.evidence.best_by_direction`.
 
     Raises
     ------
@@ -128,6 +130,8 @@ def train_judge(
     config = judge_config(dataset, method, seed, length)
     with cpu_threads(config.threads):
         state = start(config, dataset, NoisyLabels(local, None, None, None, "given"))
+        if one_unit:
+            state.std = _one_scale(inputs, seed).to(state.std.device).expand_as(state.std)
         progress = (checkpoint.restore(folder, state, "given") if folder else None) or Progress([], 0.0)
         rows, kept = list(progress.history), time.monotonic()
         for epoch in epochs(state, done=len(rows)):
@@ -139,6 +143,15 @@ def train_judge(
         taught, targets = _believed(state)
     networks = tuple(learner.teacher.eval() for learner in state.learners)
     return Judge(networks, state.mean, state.std, classes, num_classes, taught, targets)
+
+
+def _one_scale(vectors: torch.Tensor, seed: int) -> torch.Tensor:
+    """The deviation of the columns of (N, d) as one number (), of some rows if many; columns that are constant have 0.
+
+    One scale for all: what is small stays small.
+    """
+    deviation = vectors[some(len(vectors), VOTERS, seed)].float().std(0, correction=0)
+    return deviation.square().mean().sqrt().clamp(min=1e-12)
 
 
 def _believed(state: State) -> tuple[torch.Tensor, torch.Tensor]:

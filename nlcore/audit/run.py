@@ -14,6 +14,7 @@ from nlcore.audit.calibration import ISSUE_BELOW
 from nlcore.audit.classifier import NoisyLabelClassifier
 from nlcore.audit.decisions import apply_decisions, read_decisions
 from nlcore.audit.evidence import given_label_prob
+from nlcore.audit.issues import as_tensor
 from nlcore.audit.report import Audit, write_report
 from nlcore.audit.source import Source, read_source
 from nlcore.basics.errors import InputError
@@ -113,6 +114,7 @@ def _written(out: Path, source: Source, model: NoisyLabelClassifier, identity: d
         source.sample(row, int(predicted[row]), float(quality[row]), model.neighbours_[row])
         for row in order[: min(SHOWN, max(50, 2 * flagged))].tolist()
     )
+    concerns = (*source.concerns(as_tensor(quality)), *model.concerns_)
     counts = torch.bincount(labels, minlength=len(names)).tolist()
     words = (
         "Each label was judged by a linear classifier, by its nearest neighbours and by a network trained with "
@@ -129,7 +131,7 @@ def _written(out: Path, source: Source, model: NoisyLabelClassifier, identity: d
         confusion,
         samples,
         words,
-        model.concerns_,
+        concerns,
     )
     in_report = write_report(out / REPORT, shown, SHOWN)
     summary = (
@@ -144,7 +146,7 @@ def _written(out: Path, source: Source, model: NoisyLabelClassifier, identity: d
             "issues": flagged,
             "corrected": int((done == CORRECTED).sum()),
             "shown_in_report": in_report,
-            "concerns": list(model.concerns_),
+            "concerns": list(concerns),
             "transition_matrix": model.transition_matrix_.round(6).tolist(),
             "most_suspicious": [
                 {

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 
 from nlcore.audit.classifier import BACKBONE, BACKBONE_SIZE, PIXELS_BELOW, learnt_as_they_are
+from nlcore.audit.concerns import kinds_of_text
 from nlcore.audit.report import Sample
 from nlcore.basics.digests import content_digest
 from nlcore.basics.files import user_path
 from nlcore.data.datasets import DATASETS, Dataset, load_dataset
 from nlcore.data.features import extract_features
+from nlcore.data.names import plain
 from nlcore.data.own import PREFIX, holds_files, image_files, own_options
-from nlcore.data.tables import TABLE_SUFFIXES, read_table
+from nlcore.data.tables import NO_FEATURES, TABLE_SUFFIXES, read_table
 
 LOOKED_AT = 20  # files whose sizes say how large the images are
 OUTSTANDING = 6  # values of a row that are shown
@@ -32,6 +34,7 @@ class Source:
     names : what each sample is called: its file, or `row 17`.
     texts : the text of each sample, where it is one.
     columns : the names of the columns, of a table of numbers.
+    left_out : the names of the other columns of a table of numbers, from which nothing is learnt.
     """
 
     title: str
@@ -39,6 +42,7 @@ class Source:
     names: tuple[str, ...]
     texts: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -57,6 +61,16 @@ class Source:
             extract_features(replace(data, name=Path(self.title).name), kept, BACKBONE, BACKBONE_SIZE)
         with np.load(kept) as arrays:
             return torch.from_numpy(arrays["inputs"])
+
+    def concerns(self, label_quality: torch.Tensor) -> list[str]:
+        """A sentence for each thing that only who has read the data knows of; label_quality (N,)."""
+        found = []
+        if self.left_out:
+            names = ", ".join(self.left_out)
+            found.append(f"Nothing was learnt from columns that are not numbers: {names}. --text-column takes a text.")
+        if self.texts is not None:
+            found.append(kinds_of_text(self.texts, self.dataset.train_images, label_quality))
+        return [sentence for sentence in found if sentence]
 
     def sample(self, row: int, suggested: int, quality: float, neighbours: torch.Tensor) -> Sample:
         """One sample as the report shows it. neighbours (k,): rows of those that are most like it."""
@@ -102,13 +116,15 @@ def read_source(data: str, options: dict[str, Any]) -> Source:
     if dataset.files is not None:
         return Source(path, dataset, dataset.files)
     texts = columns = None
+    left_out = ()
     if path.lower().endswith(TABLE_SUFFIXES):
         table = read_table(user_path(path), own.label_column, own.text_column, own.image_column)
         if own.text_column is not None:
             texts = tuple(table.column(own.text_column))
         else:
             columns = tuple(table.number_columns())
-    return Source(path, dataset, _rows(len(dataset.train_labels)), texts, columns)
+            left_out = tuple(n for n in table.frame if n not in columns and plain(n) not in NO_FEATURES)
+    return Source(path, dataset, _rows(len(dataset.train_labels)), texts, columns, left_out)
 
 
 def _usual_side(path: Path) -> int:

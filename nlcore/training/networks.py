@@ -165,7 +165,7 @@ CONVOLUTIONS = {
     "tiny": (16, "pool", 32, 32, "pool", 64, 64, "pool", 128),
 }
 VECTOR_NETWORKS = {"mlp": 256, "linear": None}  # name -> hidden units
-NETWORKS = (*CONVOLUTIONS, "preact_resnet18", "resnet34", "resnet50", *VECTOR_NETWORKS)
+NETWORKS = (*CONVOLUTIONS, "whitened", "preact_resnet18", "resnet34", "resnet50", *VECTOR_NETWORKS)
 
 
 def build_network(
@@ -192,6 +192,12 @@ def build_network(
             return ConvNet(in_channels, num_classes, CONVOLUTIONS[name])
         if name in VECTOR_NETWORKS:
             return VectorNet(in_channels, num_classes, VECTOR_NETWORKS[name])
+        if name == "whitened":
+            from nlcore.training.whitened import SMALLEST, WhitenedNet
+
+            if image_size < SMALLEST:
+                raise InputError(f"{name} needs images of {SMALLEST} pixels at least, and these have {image_size}")
+            return WhitenedNet(in_channels, num_classes)
         if name == "preact_resnet18":
             return PreActResNet18(in_channels, num_classes, image_size)
         return TorchvisionResNet(name, in_channels, num_classes, image_size, pretrained)

@@ -16,6 +16,8 @@ from nlcore.noise.labels import NO_CLASS, NoisyLabels
 from nlcore.training import distributed
 from nlcore.training.config import TrainConfig
 from nlcore.training.networks import NETWORKS, VECTOR_NETWORKS, Network, build_network, frozen_copy
+from nlcore.training.views import normalise
+from nlcore.training.whitened import PATCHES_OF, WhitenedNet
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +157,8 @@ def new_learner(config: TrainConfig, dataset: Dataset, number: int, device: torc
     channels, *sides = dataset.train_images.shape[1:]
     size, seed = min(sides, default=1), stream(config.seed, f"network {number}")
     student = build_network(config.network, channels, dataset.num_classes, seed, size, bool(config.pretrained))
+    if isinstance(student, WhitenedNet):
+        student.whiten(normalise(dataset.train_images[:PATCHES_OF], *dataset.channel_statistics()))
     if brings(config.method, "extra_heads"):
         with seeded(stream(config.seed, f"heads {number}")):
             heads = METHODS[config.method].extra_heads

@@ -30,9 +30,28 @@ def test_a_planted_label_is_never_the_given_one_and_follows_the_transition() -> 
     labels = torch.zeros(4000, dtype=torch.int64)
     opinion = torch.full((4000, 3), 1 / 3, dtype=torch.float64)
     spread = torch.tensor([[0.6, 0.3, 0.1], [0, 1, 0], [0, 0, 1]], dtype=torch.float64)
-    found = plant(opinion, labels, 0.0, spread, torch.Generator().manual_seed(0))
-    assert bool((found != 0).all())
+    _, found = plant(opinion, labels, 0.0, spread, 5000, torch.Generator().manual_seed(0))
+    assert len(found) == 5000 and bool((found != 0).all())
     assert float((found == 1).double().mean()) == pytest.approx(0.75, abs=0.03)
+
+
+def test_labels_are_planted_in_the_classes_that_go_wrong() -> None:
+    """Per right label class 0 has 2/3 of a wrong one, class 1 an eighth of that, class 2 none."""
+    labels = torch.arange(3000) % 3
+    opinion = torch.full((3000, 3), 1 / 3, dtype=torch.float64)
+    spread = torch.tensor([[0.6, 0.2, 0.2], [1 / 13, 12 / 13, 0], [0, 0, 1]], dtype=torch.float64)
+    rows, found = plant(opinion, labels, 0.0, spread, 9000, torch.Generator().manual_seed(0))
+    assert bool((found != labels[rows]).all())
+    shares = torch.bincount(labels[rows], minlength=3) / 9000
+    assert shares.tolist() == pytest.approx([8 / 9, 1 / 9, 0], abs=0.02)
+
+
+def test_labels_are_planted_blindly_where_none_seems_wrong() -> None:
+    opinion = torch.full((3000, 3), 1 / 3, dtype=torch.float64)
+    rows, found = plant(opinion, torch.arange(3000) % 3, 0.0, torch.eye(3).double(), 9000, torch.Generator())
+    assert torch.bincount((rows % 3) * 3 + found, minlength=9).tolist() == pytest.approx(
+        [0, 1500, 1500, 1500, 0, 1500, 1500, 1500, 0], abs=150
+    )
 
 
 def test_alike_labels_are_planted_more_often_the_more_likeness_counts() -> None:
@@ -40,7 +59,7 @@ def test_alike_labels_are_planted_more_often_the_more_likeness_counts() -> None:
     opinion = torch.tensor([[0.7, 0.29, 0.01]], dtype=torch.float64).expand(4000, 3)
     spread = torch.full((3, 3), 1 / 3, dtype=torch.float64)
     shares = [
-        float((plant(opinion, labels, r, spread, torch.Generator().manual_seed(0)) == 1).double().mean())
+        float((plant(opinion, labels, r, spread, 4000, torch.Generator().manual_seed(0))[1] == 1).double().mean())
         for r in (0.0, 0.5, 1.0)
     ]
     assert shares == pytest.approx([0.5, 0.843, 0.967], abs=0.03)
@@ -76,6 +95,18 @@ def test_qualities_keep_their_promise_and_the_number_of_wrong_labels_is_in_range
         assert float(found.label_quality[part].mean()) == pytest.approx(
             float((~data.wrong[part]).double().mean()), abs=0.15
         )
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_wrong_labels_of_some_classes_in_one_direction_are_found_and_counted(make_blobs, rate: float) -> None:
+    """Classes 0 and 2 lose labels to 1 and 3, which keep theirs: 5 % and 15 % of all are wrong."""
+    data = make_blobs(n=2000, rate=0.0, seed=4)
+    hit = (data.true % 2 == 0) & (torch.rand(2000, generator=torch.Generator().manual_seed(0)) < rate)
+    given = torch.where(hit, data.true + 1, data.true)
+    found = quality(Outside(standardised(data.vectors), given, 4, 0).opinion(), given)
+    assert found.wrong[0] == pytest.approx(int(hit.sum()), rel=0.35)
+    flagged = found.label_quality < 0.5
+    assert float(flagged[hit].double().mean()) > 0.6 and float(flagged[~hit].double().mean()) < 0.05
 
 
 @pytest.mark.parametrize("width", [0.5, 1.0])

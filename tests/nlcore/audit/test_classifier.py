@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -16,6 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from nlcore import InputError, NoisyLabelClassifier
 from nlcore.audit import classifier
 from nlcore.audit.classifier import AuditWarning, as_seen, pictures
+from nlcore.audit.evidence import directions, nearest_others, standardised
 from nlcore.audit.judge import train_judge
 from nlcore.data.datasets import load_dataset
 from nlcore.noise.corrupt import corrupt
@@ -76,6 +78,18 @@ def test_of_many_samples_a_network_learns_from_some(noisy, monkeypatch) -> None:
     monkeypatch.setattr(classifier, "train_judge", spy)
     model = NoisyLabelClassifier("ce", epochs=3).fit(noisy.vectors.numpy(), noisy.given.numpy())
     assert taught == [150] * 4 and len(model.label_issues_) == len(noisy.given)
+
+
+@pytest.mark.filterwarnings("ignore::nlcore.audit.classifier.AuditWarning")
+@pytest.mark.parametrize("unit", [1.0, 1000.0])
+def test_networks_and_neighbours_take_vectors_in_the_same_view(noisy, unit: float) -> None:
+    """Many small columns that say nothing, as of a text, or the same in grams: then each column has its own scale."""
+    small = 0.3 * torch.randn(600, 60, generator=torch.Generator().manual_seed(0))
+    vectors = torch.cat([noisy.vectors, unit * small], 1)
+    model = NoisyLabelClassifier("ce", epochs=1).fit(vectors.numpy(), noisy.given.numpy())
+    assert all((len(judge.std.unique()) == 1) == (unit == 1) for judge in model.judges_)
+    view = (directions if unit == 1 else standardised)(vectors)
+    assert torch.equal(model.neighbours_, nearest_others(view, torch.arange(600), 20))
 
 
 def test_it_can_be_pickled_and_cloned(fitted) -> None:

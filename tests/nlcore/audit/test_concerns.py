@@ -37,12 +37,19 @@ def test_copies_are_counted_and_those_with_another_label(noisy) -> None:
     assert sentence.startswith("60 samples are nearly the same as another one, and 20 of them have another label")
 
 
-def test_two_kinds_of_samples_are_found_with_how_much_each_is_doubted(noisy) -> None:
-    kind = torch.arange(600) < 120
+@pytest.mark.parametrize("count", [120, 30])
+def test_two_kinds_of_samples_are_found_with_how_much_each_is_doubted(noisy, count: int) -> None:
+    kind = torch.arange(600) < count
     vectors = noisy.vectors + 60.0 * kind[:, None]
     quality = torch.where(kind & (torch.arange(600) % 4 == 0), 0.1, 1.0).double()
     (sentence,) = found(vectors, noisy.true, quality=quality)
-    assert "two kinds, 20% and 80%" in sentence and "smaller kind 25% of the labels" in sentence
+    assert f"two kinds, {count / 6:.0f}% and {100 - count / 6:.0f}%" in sentence
+    assert f"smaller kind {len(range(0, count, 4)) / count:.0%} of the labels" in sentence
+
+
+def test_two_groups_of_classes_are_not_two_kinds_even_with_wrong_labels(noisy) -> None:
+    vectors = noisy.vectors + 60.0 * (noisy.true < 2)[:, None]
+    assert found(vectors, noisy.true) == () == found(vectors, noisy.given)
 
 
 def test_labels_that_the_inputs_do_not_tell_are_said_to_be_so(noisy) -> None:

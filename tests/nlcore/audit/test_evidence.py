@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -10,6 +11,8 @@ from nlcore.audit import evidence
 from nlcore.audit.evidence import (
     FOLDS,
     Outside,
+    best_by_direction,
+    directions,
     folds,
     given_label_prob,
     judged,
@@ -27,6 +30,36 @@ def test_columns_are_standardised_and_a_constant_one_becomes_zero() -> None:
     found = standardised(vectors)
     assert torch.allclose(found.mean(0), torch.zeros(3), atol=1e-6)
     assert torch.allclose(found.std(0, correction=0), torch.tensor([1.0, 0.0, 1.0]), atol=1e-6)
+
+
+def texts(n: int = 600, num_classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    """Vectors as of texts of all lengths: three large columns say what each is about, and forty small ones nothing."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(n) % num_classes
+    about = 3 * F.one_hot(labels, 3) + 0.8 * torch.randn(n, 3, generator=generator)
+    small = 0.1 * torch.randn(n, 40, generator=generator)
+    return torch.cat([about, small], 1) * torch.rand(n, 1, generator=generator).exp(), labels
+
+
+def test_neighbours_by_direction_are_those_of_the_largest_cosine() -> None:
+    vectors, _ = texts(200)
+    view = directions(vectors)
+    assert float(view.square().mean()) == pytest.approx(1) and torch.allclose(view.mean(0), torch.zeros(43), atol=1e-5)
+    cosines = F.cosine_similarity(vectors[:, None], vectors[None], dim=2).fill_diagonal_(-2)
+    assert torch.equal(nearest_others(view, torch.arange(200), 3), cosines.topk(3).indices)
+
+
+def test_texts_are_compared_by_direction_and_tables_by_column() -> None:
+    vectors, labels = texts()
+    generator = torch.Generator().manual_seed(1)
+    given = torch.where(
+        torch.rand(600, generator=generator) < 0.3, torch.randint(3, (600,), generator=generator), labels
+    )
+    assert best_by_direction(vectors, labels, 3, 0) and best_by_direction(vectors, given, 3, 0)
+    table = vectors.clone()
+    table[:, 3:] *= 1000  # in grams, not kilograms
+    assert not best_by_direction(table, labels, 3, 0)
+    assert not best_by_direction(torch.randn(600, 5, generator=generator), labels, 3, 0)
 
 
 def test_the_nearest_others_are_those_that_a_loop_finds(noisy) -> None:
@@ -60,12 +93,12 @@ def test_every_class_is_spread_evenly_over_the_folds() -> None:
         assert counts.min() >= least and counts.max() <= least + 1
 
 
-@pytest.mark.parametrize("strength", [1e-3, 0.1, 1.0])
-def test_probabilities_are_those_of_a_classifier_that_learnt_the_other_folds(noisy, strength: float) -> None:
+@pytest.mark.parametrize(("strength", "count"), [(1e-3, FOLDS), (0.1, 10), (1.0, FOLDS)])
+def test_probabilities_are_those_of_a_classifier_that_learnt_the_other_folds(noisy, strength: float, count) -> None:
     vectors, labels = standardised(noisy.vectors), noisy.given
-    found = out_of_fold(vectors, labels, 4, strength, seed=3)
-    fold = folds(labels, 4, FOLDS, 3)
-    for number in range(FOLDS):
+    found = out_of_fold(vectors, labels, 4, strength, seed=3, count=count)
+    fold = folds(labels, 4, count, 3)
+    for number in range(count):
         inside, outside = (fold != number).numpy(), (fold == number).numpy()
         model = LogisticRegression(C=strength, max_iter=1000, tol=1e-8)
         model.fit(vectors.double().numpy()[inside], labels.numpy()[inside])
@@ -78,6 +111,23 @@ def test_a_label_that_does_not_vote_is_not_learnt(noisy) -> None:
     outside = Outside(standardised(noisy.vectors), noisy.given, 4, 0)
     assert float(outside.opinion()[:, 3].max()) > 0.9
     assert float(outside.opinion(votes)[:, 3].max()) < 0.25
+
+
+def test_few_samples_are_asked_about_in_more_folds(noisy, monkeypatch) -> None:
+    asked = []
+
+    def spy(vectors, labels, *others):
+        asked.append(len(labels))
+        return evidence_classifier(vectors, labels, *others)
+
+    evidence_classifier = evidence.linear_classifier
+    monkeypatch.setattr(evidence, "linear_classifier", spy)
+    outside = Outside(standardised(noisy.vectors), noisy.given, 4, 0)
+    for few, folds_expected in ((600, 10), (599, FOLDS)):
+        monkeypatch.setattr(evidence, "FEW", few)
+        asked.clear()
+        outside.opinion()
+        assert len(asked) == folds_expected and sum(asked) == 600 * (folds_expected - 1)
 
 
 def test_a_class_in_one_fold_alone_is_allowed() -> None:

@@ -45,6 +45,15 @@ def test_a_class_that_it_has_never_met_has_no_probability(noisy) -> None:
     assert probs.shape == (600, 4) and float(probs[:, 1].max()) == 0.0
 
 
+def test_columns_of_one_unit_keep_their_sizes(noisy) -> None:
+    """A column a thousand times as large as the others decides alone, and a constant one has no part in the scale."""
+    vectors = torch.cat([noisy.vectors * torch.tensor([1000.0, 1, 1, 1, 1, 1]), torch.ones(600, 1)], 1)
+    own, one = (train_judge(vectors, noisy.given, 4, "ce", 0, 1, one_unit=unit) for unit in (False, True))
+    deviation = vectors.std(0, correction=0)
+    assert torch.allclose(own.std[:6], deviation[:6], rtol=1e-4)
+    assert torch.allclose(one.std, (deviation.square().sum() / 7).sqrt().expand(7), rtol=1e-4)
+
+
 def test_the_same_seed_makes_the_same_judge_and_another_one_another(noisy) -> None:
     first, second, other = (
         train_judge(noisy.vectors, noisy.given, 4, "tssd", seed, 2).probs(noisy.vectors) for seed in (1, 1, 2)

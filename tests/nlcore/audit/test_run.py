@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from nlcore import InputError
 from nlcore.audit import run
+from nlcore.audit.command import told
 from nlcore.audit.run import CORRECTED, DOUBTFUL, KEPT, apply, audit, most_suspicious_first, what_to_do
 
 
@@ -50,6 +51,14 @@ def test_it_writes_four_files_that_agree(table, tmp_path) -> None:
     assert json.loads((tmp_path / "out" / "summary.json").read_text("utf-8")) == summary
     assert summary["wrong"]["low"] <= int(data.wrong.sum()) <= summary["wrong"]["high"]
     assert (tmp_path / "out" / "report.html").stat().st_size < 10_000_000
+
+
+def test_a_column_that_was_left_out_is_said_in_the_summary_and_in_the_report(table, tmp_path) -> None:
+    path, _ = table
+    pd.read_csv(path).assign(remark="fine").to_csv(path, index=False)
+    summary = audit(path, tmp_path / "out", method="ce")
+    assert any("remark" in line for line in told(summary))
+    assert "numbers: remark" in (tmp_path / "out" / "report.html").read_text("utf-8")
 
 
 def test_a_finished_audit_is_not_done_again_and_one_of_other_data_is_refused(table, tmp_path, monkeypatch) -> None:

@@ -68,6 +68,29 @@ def test_a_text_is_shown_as_it_is_written(tmp_path) -> None:
     assert source.sample(7, 0, 0.5, torch.tensor([1])).text == "sun all day 7"
 
 
+def test_columns_that_nothing_is_learnt_from_are_a_concern(tmp_path) -> None:
+    frame = pd.DataFrame({"id": range(6), "height": range(6), "note": list("uvwxyz"), "label": list("ababab")})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    (sentence,) = read_source(str(tmp_path / "table.csv"), {}).concerns(torch.ones(6))
+    assert "not numbers: note. --text-column" in sentence
+    frame.drop(columns="note").to_csv(tmp_path / "table.csv", index=False)
+    assert read_source(str(tmp_path / "table.csv"), {}).concerns(torch.ones(6)) == []
+
+
+def test_two_languages_in_one_column_are_a_concern(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    english, german = "the cat of a man is in that old house", "die katze und der hund sind nicht mit ihm zuhause"
+    words = [(german if k % 4 == 0 else english).split() for k in range(200)]
+    texts = [" ".join(rng.choice(choice, 8)) for choice in words]
+    for shown, there in ((texts, True), ([t for k, t in enumerate(texts) if k % 4], False)):
+        frame = pd.DataFrame({"words": shown, "label": ["ab"[k % 2] for k in range(len(shown))]})
+        frame.to_csv(tmp_path / "table.csv", index=False)
+        source = read_source(str(tmp_path / "table.csv"), {"text_column": "words"})
+        found = source.concerns(torch.ones(len(shown)))
+        assert len(found) == there
+        assert not there or "25% and 75%" in found[0]
+
+
 def test_a_data_set_of_the_package_goes_by_its_name() -> None:
     source = read_source("glyphs", {})
     assert source.title == "glyphs" and source.sample(0, 1, 0.5, torch.tensor([1])).picture.shape == (16, 16)

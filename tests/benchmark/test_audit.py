@@ -37,6 +37,15 @@ def test_every_score_of_a_cell_is_stored(monkeypatch) -> None:
     assert 0 <= found["audit, ce"]["calibration_error"] < 0.3
 
 
+@pytest.mark.parametrize("name", audit.SMALL)
+def test_small_sets_have_a_test_set_of_their_own(name) -> None:
+    data, (inputs, labels) = audit.loaded(name), audit.SMALL[name]()
+    assert len(data.test_labels) == len(labels) // 4
+    again = torch.cat([data.train_images, data.test_images])
+    torch.testing.assert_close(again.sum(1).sort().values, inputs.sum(1).sort().values)
+    assert set(data.test_labels.tolist()) <= set(data.train_labels.tolist()) == set(range(data.num_classes))
+
+
 def test_the_accuracy_of_what_cleanlab_keeps_is_that_of_a_classifier_on_it() -> None:
     pytest.importorskip("cleanlab")
     digits = load_dataset("digits")

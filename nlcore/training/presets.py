@@ -95,6 +95,11 @@ TABLE = (
         "our choice: without a hidden layer 0.05 stays too far from the minimum",
         network="linear",
     ),
+    Row(
+        {"epochs": 12, "batch_size": 128, "learning_rate": 0.1, "schedule": "one_cycle"},
+        "our choice: clean labels of CIFAR-10 are learnt to 90 % and more in twenty minutes of one core",
+        network="whitened",
+    ),
     # The memory of the average weights in epochs, not steps: 50,000 images make five times the steps of 10,000.
     *(Row({"ema_decay": 0.998}, OURS, budget=budget, preset="tuned") for budget in BUDGETS),
     # -- what the noise asks for

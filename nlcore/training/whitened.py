@@ -1,8 +1,8 @@
 """A network that buys accuracy with few operations: all of CIFAR-10 on a processor in minutes.
 
-Three ideas of Jordan's airbench (arXiv 2404.00498): the first layer is not learnt but computed from the images, and
-decorrelates the pixels of each 2 x 2 patch; GELU in place of ReLU; few, wide blocks, each of which halves the
-resolution before it computes much. Widths are ours.
+As in Jordan's airbench (arXiv 2404.00498), the first layer is not learnt but computed from the images, and decorrelates
+the pixels of each 2 x 2 patch; GELU stands in place of ReLU; and a few wide blocks halve the resolution before they
+compute much. Widths are ours.
 """
 
 import torch

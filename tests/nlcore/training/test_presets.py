@@ -180,6 +180,12 @@ def test_a_linear_network_on_vectors_learns_in_smaller_steps():
     assert rates == [0.05, 0.01]
 
 
+def test_the_network_made_for_a_processor_has_a_short_schedule_of_its_own():
+    config = resolved(dataset="cifar10", network="whitened")
+    assert (config.epochs, config.warmup_epochs, config.batch_size, config.schedule) == (12, 4, 128, "one_cycle")
+    assert resolved(dataset="cifar10").epochs == 60
+
+
 def test_every_row_applies_to_some_run():
     noises = {"symmetric": (0.2, 0.5, 0.9), "asymmetric": (0.4,), "given": (None,)}
     runs = [
@@ -187,7 +193,7 @@ def test_every_row_applies_to_some_run():
             dataset=dataset, method=method, preset=preset, budget=budget, noise=noise, rate=rate, network=network
         )
         for dataset in (*RECIPES, "tiny_imagenet")
-        for network in (None, "linear")
+        for network in (None, "linear", "whitened")
         for method in METHODS
         for preset in TRAINING_PRESETS
         for budget in (None, *BUDGETS)

@@ -20,7 +20,7 @@ ISSUE_BELOW = 0.5  # a label is called an issue when it is more likely wrong tha
 # with the first pair hardly a right label is taken for a wrong one, with the second hardly a wrong one is missed.
 FEWEST, MOST = (0.0, 0.3), (1.0, 0.7)
 DEPTHS = (0.05, 0.1, 0.2, 0.3)  # at which the lower end of the interval is looked for
-UPPER_SHARE = 0.25  # of the upper count in the estimate: more, and right labels of hard samples make it too high
+UPPER_SHARE = 1 / 3  # of the upper count in the estimate: more, and right labels of hard samples make it too high
 LIKENESS = 0.5  # of the planted labels that qualities are made with
 PLANTED = 5  # planted labels for each right one, so that their distribution is smooth
 MOST_PLANTED = 200_000

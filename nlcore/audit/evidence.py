@@ -44,7 +44,8 @@ def directions(vectors: torch.Tensor) -> torch.Tensor:
     Distances are those of cosines, and a column counts by its size: the many small ones that a text has, or an
     embedding, stay small.
     """
-    rows = F.normalize(vectors.float(), dim=1)
+    rows = vectors.to(torch.float32, copy=True)  # the only copy of a million vectors, whatever their type
+    rows.div_(rows.norm(dim=1, keepdim=True).clamp(min=1e-12))
     rows -= rows.mean(0)
     return rows.div_((rows.norm() / rows.numel() ** 0.5).clamp(min=1e-12))
 

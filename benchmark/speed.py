@@ -12,22 +12,31 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 import typer
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from benchmark.scaling import made_snapshot, measured
 from nlcore import TrainConfig, train
+from nlcore.basics.machine import resolved_precision
 from nlcore.data.datasets import Dataset
 from nlcore.methods import METHODS, anchor, tssd
+from nlcore.noise.labels import NoisyLabels
+from nlcore.selection.division import everything_labelled
 from nlcore.selection.voting import ballots_from_anchors, ballots_from_hard, soft_votes
+from nlcore.training.epoch import ssl_epoch
 from nlcore.training.mixmatch import SSLConfig, mixmatch_step
 from nlcore.training.networks import average_weights, build_network, frozen_copy
+from nlcore.training.observe import observe
 from nlcore.training.randaugment import strong_views
+from nlcore.training.state import start
+from nlcore.training.steps import Steps
 from nlcore.training.views import normalise, weak_views
 
 BATCH = 64  # labelled, and as many unlabelled
@@ -88,6 +97,27 @@ def step(images: torch.Tensor, fast: bool) -> Callable[[], None]:
     return work
 
 
+def engine_step(network: str, precision: str) -> tuple[float, float]:
+    """Seconds and operations of a MixMatch step as a run takes it, views included: 64 images with labels, 64 without."""
+    images = torch.randint(0, 256, (4 * BATCH, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.arange(len(images)) % 10
+    dataset = Dataset("made", images, labels, images[:10], labels[:10], tuple("0123456789"))
+    given = NoisyLabels(labels, None, None, None, "given")
+    chosen = {"network": network, "batch_size": BATCH, "epochs": 2, "warmup_epochs": 1, "threads": 1}
+    config = TrainConfig(method="dividemix", noise="given", device="cpu", precision=precision, **chosen)
+    state = start(config.resolved(dataset), dataset, given)
+    state.epoch, half = 1, labels % 2 == 0
+    division = replace(everything_labelled(observe(state), labels), labelled=half)
+
+    def work() -> None:
+        ssl_epoch(state, division)
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    steps = Steps(state).count(int(half.sum()))
+    return seconds(work, 3) / steps, counter.get_total_flops() / steps
+
+
 def search(direction: Callable, hard: int = 25_000, anchors: int = 20_000) -> Callable[[], None]:
     """Find the anchors of hard samples and let them vote."""
     generator = torch.Generator().manual_seed(0)
@@ -143,6 +173,19 @@ def cpu() -> None:
 
     ours, plain = seconds(step(images[: 2 * BATCH], True), 3), seconds(step(images[: 2 * BATCH], False), 3)
     row(f"MixMatch step, PreAct ResNet-18, two views: {ours:.2f} s, plain {plain:.2f} s", plain / ours, "x", low=2.3)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    factors = torch.randn(2, 2048, 2048)
+    peak = 2 * 2048**3 / seconds(lambda: factors[0] @ factors[1])
+    row("float32 matrix product, 2,048 x 2,048, one thread", peak / 1e9, "GFLOPS")
+    for network in ("tiny", "small", "whitened"):
+        for precision in dict.fromkeys(("float32", resolved_precision("auto", torch.device("cpu")))):
+            took, operations = engine_step(network, precision)
+            share = 100 * operations / took / peak
+            low = 60 if network == "small" else None
+            row(f"MixMatch step, {network}, {precision}: {1000 * took:.0f} ms, of that peak", share, "%", low=low)
+    torch.set_num_threads(threads)
 
 
 def made_vectors(n: int, dim: int, classes: int = 10) -> Dataset:

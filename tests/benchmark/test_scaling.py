@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmark.scaling import made_snapshot, measure, measured
-from benchmark.speed import gpu, row, seconds, step, step_beside, throughput, vectors
+from benchmark.speed import engine_step, gpu, row, seconds, step, step_beside, throughput, vectors
 from nlcore.methods import METHODS
 
 
@@ -60,6 +60,12 @@ def test_both_ways_to_take_a_step_move_the_network(fast):
     weights = [p.clone() for p in before[0].parameters()]
     work()
     assert any(not torch.equal(a, b) for a, b in zip(weights, before[0].parameters(), strict=True))
+
+
+def test_a_step_of_the_engine_is_timed_and_its_operations_are_counted():
+    """A pass of the teacher and three times as much of the student, forward and back, for each of 128 images."""
+    took, operations = engine_step("tiny", "float32")
+    assert took > 0 and operations == pytest.approx(128 * 4 * 17e6, rel=0.05)
 
 
 def test_what_is_measured_on_a_gpu_can_be_measured():

@@ -98,7 +98,7 @@ def step(images: torch.Tensor, fast: bool) -> Callable[[], None]:
 
 
 def engine_step(network: str, precision: str) -> tuple[float, float]:
-    """Seconds and operations of a MixMatch step as a run takes it, views included: 64 images with labels, 64 without."""
+    """Seconds and operations of a MixMatch step as a run takes it, views included: 64 labelled images, 64 others."""
     images = torch.randint(0, 256, (4 * BATCH, 3, 32, 32), dtype=torch.uint8)
     labels = torch.arange(len(images)) % 10
     dataset = Dataset("made", images, labels, images[:10], labels[:10], tuple("0123456789"))

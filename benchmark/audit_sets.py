@@ -1,6 +1,6 @@
 """The audit beside the simplest score, on ten small data sets on which nobody chose anything.
 
-    python -m benchmark.audit_sets [--out results/audit/sets.json] [--seed 0]
+    python -m benchmark.audit_sets [--out results/audit/sets.json] [--seed 0] [--only SET]
 
 Sets that scikit-learn or this package brings or makes; three kinds of noise, three rates. The simplest score is the
 probability of the given label, out of fold, of a linear classifier of well chosen strength. What is stored is kept.
@@ -97,12 +97,15 @@ def cells(seed: int) -> Iterator[tuple[str, str, float, int]]:
 def main(
     out: Annotated[Path, typer.Option(help="The stored comparison.")] = OUT,
     seed: Annotated[int, typer.Option(help="Of labels and models.")] = 0,
+    only: Annotated[str | None, typer.Option(help="One of the sets.")] = None,
 ) -> None:
     """Run what is not stored yet, and say where the audit loses."""
+    if only not in (None, *SETS):
+        raise typer.BadParameter(f"choose one of: {', '.join(SETS)}", param_hint="--only")
     rows = json.loads(out.read_text())["rows"] if out.exists() else []
     stored = {(row["set"], row["noise"], row["rate"], row["seed"]) for row in rows}
     for name, kind, rate, number in cells(seed):
-        if (name, kind, rate, number) in stored:
+        if (name, kind, rate, number) in stored or only not in (None, name):
             continue
         inputs, labels = SETS[name]()
         noisy = noisy_labels(inputs, labels, kind, rate, number)

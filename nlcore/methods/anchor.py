@@ -111,7 +111,7 @@ class AnchorConfig:
     vote_temperature: float = within(0.1, Range(above=0))
     accept: float = within(0.9, SHARE)
     correct: bool = True
-    correct_from: float = within(0.6, SHARE)
+    correct_from: float = within(0.4, SHARE)
     as_sure_as_easy: bool = True
     weight_by_easiness: bool = True
     keep_share: float = within(0.1, SHARE)

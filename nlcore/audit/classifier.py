@@ -21,6 +21,7 @@ from nlcore.audit.evidence import (
     directions,
     folds,
     judged,
+    require_differences,
     some,
     standardised,
 )
@@ -60,7 +61,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     ----------
     method : how networks are trained, a name of `nlcore.methods.METHODS`: `tssd`, `anchor`, `dividemix`, ...
     epochs : of each; None = as many as the size of the data asks for.
-    random_state : of everything random: a whole number, a numpy generator, or None.
+    random_state : of everything random: a whole number, a numpy `RandomState`, or None.
 
     Attributes
     ----------
@@ -97,7 +98,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
 
         Raises
         ------
-        InputError (a ValueError) : an unknown method, shapes that do not fit, NaN, labels of one class alone.
+        InputError (a ValueError) : an unknown method, shapes that do not fit, NaN, the same numbers in every row,
+            labels of one class alone, so few that no fold has two classes.
         """
         choose("method", self.method, METHODS)
         if self.epochs is not None:
@@ -107,10 +109,14 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             inputs, y = pictures(X), np.asarray(y)
             if len(inputs) != len(y):
                 raise InputError(f"{len(inputs)} images and {len(y)} labels")
+            check_classification_targets(y)
         else:
+            if y is not None and np.asarray(y).dtype == object:
+                as_classes(y)  # names the sample without a label, where scikit-learn knows no such thing
             X, y = validate_data(self, X, y, dtype=np.float32)
             check_classification_targets(y)
             inputs = as_tensor(X)
+        require_differences(inputs, "the samples")
         classes, labels = as_classes(y)
         self.sample_shape_ = tuple(inputs.shape[1:])
         self.judge(as_seen(inputs), labels, classes, index)
@@ -162,6 +168,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             )
             network[left_out] = judge.opinion(inputs[left_out])
             self.judges_.append(judge)
+        if not self.judges_:
+            raise InputError(f"{len(labels)} samples are too few: no fold has two classes to learn")
         self.classes_ = classes
         self.neighbours_ = outside.neighbours
         self.opinion_ = judged(outside, network)

@@ -64,13 +64,17 @@ def read_decisions(path: str | Path, class_names: Sequence[str]) -> list[Decisio
     return _once([_decision(cells, f"{path}, line {line}", classes) for line, cells in table], str(path))
 
 
-def apply_decisions(decisions: Sequence[Decision], given_names: Sequence[str]) -> list[str]:
+def apply_decisions(
+    decisions: Sequence[Decision], given_names: Sequence[str], names: Sequence[str] | None = None
+) -> list[str]:
     """The labels after the decisions, in the order of the data set; those without a decision stay.
+
+    given_names : the label of each sample. names : what each is called, its file for example, None = not compared.
 
     Raises
     ------
-    InputError : a row that the data set does not have, or has with another label: these are decisions on other data;
-        two different decisions on one row.
+    InputError : a row that the data set does not have, or has with another label or name: these are decisions on other
+        data; two different decisions on one row.
     """
     labels = list(given_names)
     for decision in _once(decisions, "the decisions"):
@@ -83,6 +87,11 @@ def apply_decisions(decisions: Sequence[Decision], given_names: Sequence[str]) -
             raise InputError(
                 f"row {decision.row} has the label {found!r}, and the decision on it was about {decision.given!r}; "
                 "these are decisions on other data, or the labels have been changed since"
+            )
+        if names is not None and decision.name.strip() not in ("", names[decision.row].strip()):
+            raise InputError(
+                f"row {decision.row} is {names[decision.row]}, and the decision on it was about {decision.name}; "
+                "these are decisions on other data"
             )
         labels[decision.row] = decision.label
     return labels
@@ -150,6 +159,9 @@ def _decision(cells: dict[str, str], where: str, classes: dict[str, str]) -> Dec
             raise InputError(f"{where}: there is no class {label!r}, but {near!r}")
         if decision == "accept":
             raise InputError(f"{where}: there is no class {label!r}; a new class needs the decision other")
+        label = label.strip()
+        if not label.isprintable():
+            raise InputError(f"{where}: {label!r} has characters that cannot be seen; no class has")
     return Decision(int(row), cells["name"], given, decision, label)
 
 

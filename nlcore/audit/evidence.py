@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from nlcore.basics.chance import stream
+from nlcore.basics.errors import InputError
 from nlcore.data.datasets import rank_in_class
 from nlcore.selection.voting import BLOCK
 
@@ -34,8 +35,20 @@ def standardised(vectors: torch.Tensor) -> torch.Tensor:
     """Columns of (N, d) with mean 0 and deviation 1, float32; one that is the same everywhere becomes 0."""
     vectors = vectors.float()
     deviation, mean = torch.std_mean(vectors, 0, correction=0)
-    deviation = deviation.masked_fill(deviation <= 1e-6 * mean.abs().clamp(min=1e-6), torch.inf)
+    largest = torch.maximum(vectors.amax(0), -vectors.amin(0))  # whatever the unit, a column of 1e-15 is as good
+    deviation = deviation.masked_fill(deviation <= 1e-6 * largest, torch.inf)
     return (vectors - mean).div_(deviation)  # one copy of a million vectors, not two
+
+
+def require_differences(vectors: torch.Tensor, what: str) -> None:
+    """Refuse samples (N, ...) that are all the same: nothing could be said of any label, and all would be suspicious.
+
+    Raises
+    ------
+    InputError : every row is the same.
+    """
+    if len(vectors) > 1 and bool((vectors.amax(0) == vectors.amin(0)).all()):
+        raise InputError(f"{what} are the same in every row: nothing tells the classes apart")
 
 
 def directions(vectors: torch.Tensor) -> torch.Tensor:

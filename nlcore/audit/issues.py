@@ -8,9 +8,11 @@ import pandas as pd
 import torch
 
 from nlcore.audit.calibration import ISSUE_BELOW, Quality, quality
-from nlcore.audit.evidence import Outside, best_by_direction, directions, standardised
+from nlcore.audit.evidence import Outside, best_by_direction, directions, require_differences, standardised
+from nlcore.basics.chance import SEEDS
 from nlcore.basics.errors import InputError
 
+TAKEN = (np.float16, np.float32, np.float64)  # types that torch takes as they are
 COLUMNS = ("is_label_issue", "label_quality", "given_label", "predicted_label")
 
 
@@ -20,8 +22,9 @@ def find_label_issues(labels, pred_probs=None, features=None, seed: int = 0) -> 
     Parameters
     ----------
     labels : N labels of any kind, two classes at least; an array, a list or a pandas Series.
-    pred_probs : (N, K) probabilities of your own model, its columns in the order of the sorted labels. The model must
-        not have been trained on the sample that it judges: out of fold, as of cross-validation.
+    pred_probs : (N, K) probabilities of your own model, its columns in the order of the sorted labels, or a DataFrame
+        whose columns are the labels, in any order. The model must not have been trained on the sample that it judges:
+        out of fold, as of cross-validation.
     features : (N, d) numbers that describe each sample, for example embeddings. A linear classifier out of fold and the
         nearest neighbours are asked. With both, the mean of the two opinions counts.
     seed : of the folds and of the planted labels.
@@ -35,10 +38,12 @@ def find_label_issues(labels, pred_probs=None, features=None, seed: int = 0) -> 
 
     Raises
     ------
-    InputError : neither probabilities nor features, shapes that do not fit, NaN or infinity, probabilities that are
-        negative or do not sum to 1, one class alone, a missing label.
+    InputError : neither probabilities nor features, shapes that do not fit, NaN or infinity, the same numbers in every
+        row, probabilities that are negative or do not sum to 1, one class alone, a missing label, pandas objects whose
+        indexes have another order, a seed out of range.
     """
-    index = next((x.index for x in (labels, features, pred_probs) if isinstance(x, pd.Series | pd.DataFrame)), None)
+    SEEDS.check("seed", seed, whole=True)
+    index = _one_index(labels, features, pred_probs)
     classes, given = as_classes(labels)
     opinions = []
     if pred_probs is not None:
@@ -86,6 +91,8 @@ def as_classes(labels) -> tuple[np.ndarray, torch.Tensor]:
     if values.ndim != 1 or len(values) == 0:
         raise InputError(f"labels must be one for each sample, not of shape {values.shape}")
     missing = pd.isna(values)
+    if values.dtype.kind in "OUS":
+        missing |= np.array([isinstance(value, str | bytes) and not value.strip() for value in values.tolist()])
     if missing.any():
         raise InputError(f"sample {int(missing.argmax())} has no label")
     if values.dtype == object and len({type(value) for value in values}) > 1:
@@ -96,7 +103,21 @@ def as_classes(labels) -> tuple[np.ndarray, torch.Tensor]:
     return classes, torch.from_numpy(given.astype(np.int64))
 
 
+def _one_index(*tables) -> pd.Index | None:
+    """The index of the first pandas object, None without one; samples are taken in their order, so a second one must
+    not have the same index in another."""
+    found = [table.index for table in tables if isinstance(table, pd.Series | pd.DataFrame)]
+    for index in found[1:]:
+        if not index.equals(found[0]) and len(index) == len(found[0]) and set(index) == set(found[0]):
+            raise InputError("labels, features and pred_probs have the same index in another order; align them first")
+    return found[0] if found else None
+
+
 def _checked_probs(pred_probs, n: int, classes: np.ndarray) -> torch.Tensor:
+    if isinstance(pred_probs, pd.DataFrame):
+        place = {str(name): number for number, name in enumerate(pred_probs.columns)}
+        if place.keys() == {str(name) for name in classes}:
+            pred_probs = pred_probs.iloc[:, [place[str(name)] for name in classes]]
     probs = _numbers(pred_probs, "pred_probs")
     if probs.shape != (n, len(classes)):
         raise InputError(
@@ -106,6 +127,7 @@ def _checked_probs(pred_probs, n: int, classes: np.ndarray) -> torch.Tensor:
     off = (probs.sum(1) - 1).abs().max()
     if bool((probs < 0).any()) or off > 1e-2:
         raise InputError("pred_probs must be probabilities: not negative, and every row sums to 1")
+    require_differences(probs, "pred_probs")
     return probs
 
 
@@ -113,13 +135,17 @@ def _checked_features(features, n: int) -> torch.Tensor:
     vectors = _numbers(features, "features")
     if vectors.ndim != 2 or len(vectors) != n or vectors.shape[1] == 0:
         raise InputError(f"features must have a row for each of {n} labels, not the shape {tuple(vectors.shape)}")
+    require_differences(vectors, "features")
     return vectors
 
 
 def _numbers(values, what: str) -> torch.Tensor:
     try:
-        array = np.asarray(values)
-        tensor = as_tensor(array if array.dtype.kind == "f" else array.astype(np.float64))
+        array = np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
+        if array.dtype.kind == "c":
+            raise TypeError("complex numbers have no order")
+        # float16 to float64 stay; whole numbers, longer ones and those in another order of bytes become float64.
+        tensor = as_tensor(array if array.dtype in TAKEN else array.astype(np.float64))
     except (TypeError, ValueError) as error:
         raise InputError(f"{what} must be numbers") from error
     if not bool(tensor.isfinite().all()):

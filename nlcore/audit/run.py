@@ -13,15 +13,17 @@ import torch
 from nlcore.audit.calibration import ISSUE_BELOW
 from nlcore.audit.classifier import NoisyLabelClassifier
 from nlcore.audit.decisions import apply_decisions, read_decisions
-from nlcore.audit.evidence import given_label_prob
+from nlcore.audit.evidence import given_label_prob, require_differences
 from nlcore.audit.issues import as_tensor
 from nlcore.audit.report import Audit, write_report
 from nlcore.audit.source import Source, read_source
 from nlcore.basics.errors import InputError
 from nlcore.basics.files import locked, save_file, user_path
 from nlcore.basics.machine import code_version
+from nlcore.data.own import PREFIX
 
 SUMMARY, ISSUES, CLEAN, REPORT, APPLIED = "summary.json", "issues.csv", "clean.csv", "report.html", "labels.csv"
+APPLIED_COLUMNS = ["row", "name", "label", "given_label", "decision"]
 WORK = ".work"  # features and checkpoints, in the folder of the audit
 SURE = 0.8  # probability from which a suggested label replaces the given one in clean.csv
 SHOWN = 1000  # samples of a report at most
@@ -51,20 +53,38 @@ def audit(
 
     Raises
     ------
-    InputError : data that cannot be read, a folder that holds another audit or cannot be written.
+    InputError : data that cannot be read or are the same in every row, a folder that holds another audit, other files
+        or the data themselves, or cannot be written.
     """
     out = user_path(out)
     source = read_source(data, options or {})
+    require_differences(source.dataset.train_images, f"the samples of {source.title}")
+    _require_free(out, data, (ISSUES, CLEAN, REPORT, SUMMARY))
     identity = {"data": source.digest, "method": method, "seed": seed, "code": code_version()}
     with locked(out):
         if (done := _stored(out, source.title, identity)) is not None:
             return done
+        if foreign := [name for name in (ISSUES, CLEAN, REPORT) if _exists_without_audit(out, name)]:
+            raise InputError(f"{out / foreign[0]} is there and is not of an audit; choose another folder")
         work = out / WORK
         save_file(work / "audit.json", json.dumps({"title": source.title} | identity))
         model = NoisyLabelClassifier(method, random_state=seed)
         labels, classes = source.dataset.train_labels, np.array(source.dataset.class_names, dtype=object)
         model.judge(source.inputs(work), labels, classes, on_epoch=on_epoch, folder=work)
         return _written(out, source, model, identity)
+
+
+def _require_free(out: Path, data: str, written: tuple[str, ...]) -> None:
+    """Refuse to write over the data that are read."""
+    source = user_path(data.removeprefix(PREFIX))
+    for name in written:
+        if (out / name).exists() and source.exists() and (out / name).samefile(source):
+            raise InputError(f"{out / name} is what is read, and would be written over; choose another folder")
+
+
+def _exists_without_audit(out: Path, name: str) -> bool:
+    """Whether a file has the name of one of ours in a folder in which no audit was begun."""
+    return (out / name).exists() and not (out / SUMMARY).exists() and not (out / WORK / "audit.json").exists()
 
 
 def _stored(out: Path, title: str, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -75,14 +95,20 @@ def _stored(out: Path, title: str, identity: dict[str, Any]) -> dict[str, Any] |
             same = all(stored[key] == value for key, value in identity.items() if key != "code")
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{out / name} is damaged; delete {out} to begin anew") from error
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{out / name} is not of an audit; choose another folder") from error
+        except (OSError, ValueError) as error:
+            raise InputError(f"{out / name} is damaged; delete it to begin anew, or choose another folder") from error
         if not same:
             raise InputError(
                 f"{out} holds an audit of {stored.get('title')} with other data, labels or settings; "
                 f"choose another folder for {title}"
             )
-        if name == SUMMARY and all((out / file).exists() for file in (ISSUES, CLEAN, REPORT)):
+        if (
+            name == SUMMARY
+            and "most_suspicious" in stored
+            and all((out / file).exists() for file in (ISSUES, CLEAN, REPORT))
+        ):
             return stored
     return None
 
@@ -193,18 +219,33 @@ def apply(data: str, out: str | Path, decisions: str | Path, options: dict[str, 
 
     Raises
     ------
-    InputError : a table of decisions that cannot be read, or is of other data; a folder that cannot be written.
+    InputError : a table of decisions that cannot be read, or is of other data; a folder that cannot be written, or in
+        which `labels.csv` is another's.
     """
+    out = user_path(out)
     source = read_source(data, options or {})
+    _require_free(out, data, (APPLIED,))
+    _require_own(out / APPLIED)
     names = source.dataset.class_names
     given = [names[k] for k in source.dataset.train_labels.tolist()]
     found = read_decisions(decisions, names)
     decided = {decision.row: decision.decision for decision in found}
-    labels = apply_decisions(found, given)
+    labels = apply_decisions(found, given, source.names)
     rows = ([row, source.names[row], label, given[row], decided.get(row, "")] for row, label in enumerate(labels))
-    save_file(user_path(out) / APPLIED, _csv(["row", "name", "label", "given_label", "decision"], rows))
+    save_file(out / APPLIED, _csv(APPLIED_COLUMNS, rows))
     changed = sum(label != before for label, before in zip(labels, given, strict=True))
     return {"rows": len(given), "decisions": len(decided), "changed": changed}
+
+
+def _require_own(path: Path) -> None:
+    """Refuse to write over a table that is not one of decided labels."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            first = file.readline().rstrip("\n")
+    except OSError:
+        return  # there is none, or whoever writes it says why it cannot be written
+    if first != ",".join(APPLIED_COLUMNS):
+        raise InputError(f"{path} is there and was not written by --apply; choose another folder")
 
 
 def _csv(head: list[str], rows) -> str:

@@ -144,6 +144,21 @@ def test_a_setting_that_cannot_be_is_one_line(noisy, settings: dict, says: str) 
         NoisyLabelClassifier(**settings).fit(noisy.vectors, noisy.given)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "labels", "says"),
+    [
+        (np.ones((20, 3)), np.arange(20) % 2, "same in every row"),
+        (np.zeros((20, 8, 8), dtype=np.uint8), np.arange(20) % 2, "same in every row"),
+        (np.eye(2), ["a", "b"], "2 samples are too few"),
+        (np.eye(4), pd.Series(["a", pd.NA, "b", "b"], dtype="string"), "sample 1 has no label"),
+        (np.arange(320, dtype=np.uint8).reshape(5, 8, 8), np.linspace(0.1, 0.9, 5), "Unknown label type"),
+    ],
+)
+def test_data_that_cannot_be_judged_are_one_line(inputs, labels, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        NoisyLabelClassifier("ce").fit(inputs, labels)
+
+
 def test_images_with_two_channels_and_labels_of_another_length_are_refused() -> None:
     images = np.zeros((10, 2, 20, 20), dtype=np.uint8)
     with pytest.raises(InputError, match="one or three channels"):

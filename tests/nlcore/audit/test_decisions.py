@@ -115,6 +115,9 @@ def test_decisions_on_other_data_are_refused():
         apply_decisions([decision], ["cat", "cat"])
     with pytest.raises(InputError, match="row 2 has the label 'dog', and the decision on it was about 'cat'"):
         apply_decisions([decision], ["cat", "cat", "dog"])
+    with pytest.raises(InputError, match="row 2 is c, and the decision on it was about a"):
+        apply_decisions([decision], ["cat", "cat", "cat"], ["a", "b", "c"])
+    assert apply_decisions([decision], ["cat", "cat", "cat"], ["c", "b", "a"]) == ["cat", "cat", "dog"]
 
 
 def test_two_people_who_disagree_are_not_both_followed():

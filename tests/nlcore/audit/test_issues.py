@@ -76,6 +76,12 @@ def test_the_same_seed_gives_the_same_table(noisy) -> None:
         ({"labels": np.full((600, 2), 1)}, "one for each sample"),
         ({"labels": [None] * 600}, "sample 0 has no label"),
         ({"labels": []}, "one for each sample"),
+        ({"labels": [" "] * 600}, "sample 0 has no label"),
+        ({"features": np.ones((600, 6))}, "features are the same in every row"),
+        ({"pred_probs": np.full((600, 4), 0.25)}, "pred_probs are the same in every row"),
+        ({"features": np.full((600, 2), 1j)}, "features must be numbers"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 1.5}, "seed"),
     ],
 )
 def test_bad_input_is_one_line(noisy, change: dict, says: str) -> None:
@@ -83,6 +89,34 @@ def test_bad_input_is_one_line(noisy, change: dict, says: str) -> None:
     with pytest.raises(InputError, match=says) as error:
         find_label_issues(**arguments)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [">f4", ">f8", np.longdouble, "tensor"])
+def test_numbers_of_any_kind_are_numbers(noisy, kind) -> None:
+    vectors = noisy.vectors.double()
+    other = vectors.clone().requires_grad_() if kind == "tensor" else vectors.numpy().astype(kind)
+    expected = find_label_issues(noisy.given, features=vectors)["label_quality"]
+    assert np.allclose(find_label_issues(noisy.given, features=other)["label_quality"], expected, atol=1e-6)
+
+
+def test_the_unit_of_a_column_does_not_matter(noisy) -> None:
+    vectors = noisy.vectors.numpy().astype(np.float64)
+    tiny, plain = (find_label_issues(noisy.given, features=vectors * unit) for unit in (1e-15, 1.0))
+    assert (tiny["is_label_issue"] == plain["is_label_issue"]).mean() > 0.99
+
+
+def test_columns_of_probabilities_go_by_their_names_where_they_have_those_of_the_labels(noisy) -> None:
+    probs = pd.DataFrame(probabilities(noisy), columns=WORDS)
+    turned = find_label_issues(WORDS[noisy.given], probs[WORDS[::-1]])
+    pd.testing.assert_frame_equal(turned, find_label_issues(WORDS[noisy.given], probs))
+    by_number = probs.set_axis(range(4), axis=1)
+    pd.testing.assert_frame_equal(find_label_issues(WORDS[noisy.given], by_number), turned)
+
+
+def test_the_same_index_in_another_order_is_refused(noisy) -> None:
+    labels, features = pd.Series(noisy.given.numpy()), pd.DataFrame(noisy.vectors.numpy())
+    with pytest.raises(InputError, match="align them first"):
+        find_label_issues(labels, features=features[::-1])
 
 
 def test_words_and_numbers_together_are_labels_too(noisy) -> None:

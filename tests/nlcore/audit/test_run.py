@@ -100,6 +100,51 @@ def test_a_damaged_summary_is_named(table, tmp_path) -> None:
         audit(path, tmp_path / "out", method="ce")
 
 
+def test_a_summary_of_something_else_is_left_alone(table, tmp_path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "summary.json").write_text('{"my": 1}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"summary\.json is not of an audit; choose another folder"):
+        audit(table[0], tmp_path / "out", method="ce")
+
+
+@pytest.mark.parametrize("name", ["issues.csv", "clean.csv"])
+def test_neither_the_data_nor_a_file_of_somebody_is_written_over(table, tmp_path, name: str) -> None:
+    inside, other = tmp_path / "inside", tmp_path / "other"
+    for folder in (inside, other):
+        folder.mkdir()
+    data = inside / name
+    data.write_bytes((tmp_path / "table.csv").read_bytes())
+    with pytest.raises(InputError, match="is what is read"):
+        audit(str(data), inside, method="ce")
+    (other / name).write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match="is not of an audit"):
+        audit(table[0], other, method="ce")
+    assert (other / name).read_text(encoding="utf-8") == "mine" and {p.name for p in other.iterdir()} <= {name, ".lock"}
+
+
+def test_decided_labels_go_over_decided_labels_alone(table, tmp_path) -> None:
+    """Neither over the table that was audited nor over a file that happens to have their name."""
+    decisions = tmp_path / "decisions.csv"
+    decisions.write_text("row,name,given_label,decision,label\n", encoding="utf-8")
+    data = tmp_path / "labels.csv"
+    data.write_bytes((tmp_path / "table.csv").read_bytes())
+    before = data.read_bytes()
+    with pytest.raises(InputError, match="is what is read"):
+        apply(str(data), tmp_path, decisions)
+    with pytest.raises(InputError, match="was not written by --apply"):
+        apply(table[0], tmp_path, decisions)
+    assert data.read_bytes() == before
+    for _ in range(2):
+        apply(table[0], tmp_path / "out", decisions)
+
+
+def test_samples_that_are_all_the_same_are_refused_before_anything_is_written(tmp_path) -> None:
+    (tmp_path / "same.csv").write_text("a,label\n" + "1,x\n1,y\n" * 20, encoding="utf-8")
+    with pytest.raises(InputError, match="same in every row"):
+        audit(str(tmp_path / "same.csv"), tmp_path / "out", method="ce")
+    assert not (tmp_path / "out").exists()
+
+
 def test_decisions_become_labels(table, tmp_path) -> None:
     path, data = table
     names = np.array(["ant", "bee", "cat", "dog"])

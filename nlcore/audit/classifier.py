@@ -31,6 +31,7 @@ from nlcore.basics.errors import InputError, choose
 from nlcore.basics.ranges import Range
 from nlcore.data.backbones import load_backbone
 from nlcore.data.features import in_passes
+from nlcore.data.vectors import check_float32
 from nlcore.methods import METHODS
 
 EPOCHS = Range(1)
@@ -98,8 +99,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
 
         Raises
         ------
-        InputError (a ValueError) : an unknown method, shapes that do not fit, NaN, the same numbers in every row,
-            labels of one class alone, so few that no fold has two classes.
+        InputError (a ValueError) : an unknown method, shapes that do not fit, NaN, numbers that float32 does not
+            hold, the same ones in every row, labels of one class alone, so few that no fold has two classes.
         """
         choose("method", self.method, METHODS)
         if self.epochs is not None:
@@ -113,9 +114,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         else:
             if y is not None and np.asarray(y).dtype == object:
                 as_classes(y)  # names the sample without a label, where scikit-learn knows no such thing
-            X, y = validate_data(self, X, y, dtype=np.float32)
+            X, y = validate_data(self, X, y, dtype=(np.float32, np.float64))
             check_classification_targets(y)
-            inputs = as_tensor(X)
+            check_float32(X, "X")
+            inputs = as_tensor(X.astype(np.float32, copy=False))
         require_differences(inputs, "the samples")
         classes, labels = as_classes(y)
         self.sample_shape_ = tuple(inputs.shape[1:])

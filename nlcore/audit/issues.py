@@ -11,6 +11,7 @@ from nlcore.audit.calibration import ISSUE_BELOW, Quality, quality
 from nlcore.audit.evidence import Outside, best_by_direction, directions, require_differences, standardised
 from nlcore.basics.chance import SEEDS
 from nlcore.basics.errors import InputError
+from nlcore.data.vectors import check_float32
 
 TAKEN = (np.float16, np.float32, np.float64)  # types that torch takes as they are
 COLUMNS = ("is_label_issue", "label_quality", "given_label", "predicted_label")
@@ -38,9 +39,9 @@ def find_label_issues(labels, pred_probs=None, features=None, seed: int = 0) -> 
 
     Raises
     ------
-    InputError : neither probabilities nor features, shapes that do not fit, NaN or infinity, the same numbers in every
-        row, probabilities that are negative or do not sum to 1, one class alone, a missing label, pandas objects whose
-        indexes have another order, a seed out of range.
+    InputError : neither probabilities nor features, shapes that do not fit, NaN or infinity, numbers that float32 does
+        not hold, the same ones in every row, probabilities that are negative or do not sum to 1, one class alone, a
+        missing label, pandas objects whose indexes have another order, a seed out of range.
     """
     SEEDS.check("seed", seed, whole=True)
     index = _one_index(labels, features, pred_probs)
@@ -136,6 +137,7 @@ def _checked_features(features, n: int) -> torch.Tensor:
     if vectors.ndim != 2 or len(vectors) != n or vectors.shape[1] == 0:
         raise InputError(f"features must have a row for each of {n} labels, not the shape {tuple(vectors.shape)}")
     require_differences(vectors, "features")
+    check_float32(vectors.numpy(), "features")
     return vectors
 
 

@@ -16,7 +16,7 @@ from nlcore.basics.files import user_path
 from nlcore.data.datasets import DATASETS, Dataset, load_dataset
 from nlcore.data.features import extract_features
 from nlcore.data.names import plain
-from nlcore.data.own import PREFIX, holds_files, image_files, own_options
+from nlcore.data.own import PREFIX, Options, holds_files, image_files, own_options
 from nlcore.data.tables import NO_FEATURES, TABLE_SUFFIXES, read_table
 
 LOOKED_AT = 20  # files whose sizes say how large the images are
@@ -111,7 +111,7 @@ def read_source(data: str, options: dict[str, Any]) -> Source:
     path = data.removeprefix(PREFIX)
     own = own_options(options)
     if holds_files(path, own):
-        options = options | {"image_size": options.get("image_size") or _usual_side(user_path(path))}
+        options = options | {"image_size": options.get("image_size") or _usual_side(user_path(path), own)}
     dataset = load_dataset(PREFIX + path, **options)
     if dataset.files is not None:
         return Source(path, dataset, dataset.files)
@@ -127,12 +127,16 @@ def read_source(data: str, options: dict[str, Any]) -> Source:
     return Source(path, dataset, _rows(len(dataset.train_labels)), texts, columns, left_out)
 
 
-def _usual_side(path: Path) -> int:
+def _usual_side(path: Path, own: Options) -> int:
     """The side that image files are decoded at: their own, if they are so small that they are learnt from pixels."""
     from PIL import Image
 
+    files = image_files(path) if path.is_dir() else []
+    if path.name.lower().endswith(TABLE_SUFFIXES):
+        table = read_table(path, own.label_column, own.text_column, own.image_column)
+        files = [path.parent / name for name in table.column(own.image_column)]
     sides = []
-    for file in image_files(path)[:LOOKED_AT] if path.is_dir() else []:
+    for file in files[:LOOKED_AT]:
         try:
             with Image.open(file) as image:
                 sides.append(max(image.size))

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from nlcore.basics.errors import InputError, first_line
 from nlcore.data.names import first_named
-from nlcore.data.tables import LABEL_COLUMNS, read_table
+from nlcore.data.tables import EXACT, LABEL_COLUMNS, read_table
+from nlcore.data.vectors import check_float32
 
 ARRAY_SUFFIXES = (".npz", ".npy")
 BESIDE = (".npy", ".txt", ".csv")  # of a file of labels beside a .npy file
@@ -27,12 +29,16 @@ def read_arrays(path: Path, label_column: str | None = None) -> Found:
 
     Raises
     ------
-    InputError : a damaged file, no inputs or labels by a usual name, labels of more than one dimension or NaN.
+    InputError : a damaged file, no inputs or labels by a usual name, labels of more than one dimension, or that are
+        not finite, or too large for a float to tell one from the next.
     """
     if path.suffix.lower() == ".npy":
         labels = _labels_beside(path, label_column)
         with _readable(path):
-            return labels, np.load(path, mmap_mode="c", allow_pickle=False)
+            inputs = np.load(path, mmap_mode="c", allow_pickle=False)
+            if not isinstance(inputs, np.ndarray):
+                raise InputError(f"{path} holds several arrays; rename it to {path.with_suffix('.npz').name}")
+            return labels, inputs
     with _opened(path) as archive:
         inputs, labels = _names(archive, path, label_column)
         return _words(archive[labels], path), archive[inputs]
@@ -69,14 +75,21 @@ def _readable(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path} cannot be read ({first_line(error)})") from error
+        why = first_line(error)
+        if "pickle" in why:  # to numpy, whatever it does not know may be a pickle, and its advice is to load it
+            why = "it is damaged, or holds objects; save numbers or text in it"
+        raise InputError(f"{path} cannot be read ({why})") from error
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """A .npz file, of which an array is read when it is asked for."""
-    with _readable(path), np.load(path, allow_pickle=False) as archive:
-        yield archive
+    with _readable(path):
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise InputError(f"{path} holds a single array; rename it to {path.with_suffix('.npy').name}")
+        with archive:
+            yield archive
 
 
 def _names(archive: Any, path: Path, label_column: str | None) -> tuple[str, str]:
@@ -122,7 +135,36 @@ def _words(labels: np.ndarray, path: Path) -> list[str]:
     if labels.dtype.kind == "f":
         if np.isnan(labels).any():
             raise InputError(f"{path}: label {int(np.isnan(labels).argmax())} is NaN")
+        if (large := np.abs(labels) >= np.float64(EXACT)).any():  # not as a float16, which has no such number
+            row = int(large.argmax())
+            why = "a float tells labels apart below 2**53 alone; save them as integers or text"
+            raise InputError(f"{path}: label {row} is {labels[row]:g}, and {why}")
         labels = labels.astype(np.int64) if (labels == np.round(labels)).all() else labels
     if labels.dtype.kind == "S":  # bytes, as HDF5 has them
         labels = np.char.decode(labels, "utf-8")
     return [str(label).strip() for label in labels.tolist()]
+
+
+def input_tensor(array: np.ndarray, place: str, spread: bool) -> torch.Tensor:
+    """Floats (N, d), or uint8 images whose channels may come last. Whole numbers (N, d) are floats too.
+
+    place : what a message calls the array; spread : whether its columns have to keep their spread.
+
+    Raises
+    ------
+    InputError : what torch has no numbers for, a single number, numbers (N, d) that float32 does not hold.
+    """
+    if array.ndim == 0 or array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        kind = f"{array.dtype} of shape {array.shape}"
+        raise InputError(f"{place}: inputs must be uint8 images or float32 vectors (N, d), not {kind}; convert them")
+    if array.ndim == 2:
+        check_float32(array, place, spread=spread)
+        if array.dtype.kind != "f" or array.dtype.itemsize == 8:
+            with np.errstate(over="ignore"):  # beside a NaN, which is named when the columns are looked at
+                array = array.astype(np.float32)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # big-endian, as HDF5 and FITS have it
+    if array.ndim == 4 and array.shape[3] in (1, 3) and array.shape[1] not in (1, 3):
+        array = array.transpose(0, 3, 1, 2)
+    if array.ndim == 3 and array.dtype == np.uint8:
+        array = array[:, None]
+    return torch.from_numpy(array)

@@ -1,5 +1,7 @@
 """What a dataset has to be before anything is made of it: each check names what is wrong in one line."""
 
+import re
+
 import numpy as np
 import torch
 
@@ -74,3 +76,13 @@ def check_index(index: torch.Tensor, n: int, full_size: int, what: str) -> None:
     if index.dtype != torch.int64 or int(index.min()) < 0 or int(index.max()) >= full_size or len(index.unique()) != n:
         rows = f"different rows of 0 to {full_size - 1}"
         raise InputError(f"{what} train_index must hold {rows}, the whole training set, whose size is full_size")
+
+
+def check_name(name: str, where: str = "") -> None:
+    """Raise an `InputError` unless a name is UTF-8, as reports and tables are; a byte that is not is shown as \\xe9."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        shown = re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", name)
+        shown = shown.encode(errors="backslashreplace").decode()
+        raise InputError(f"{where}{shown} is not UTF-8; rename it") from error

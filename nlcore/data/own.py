@@ -21,7 +21,8 @@ import torch
 from nlcore.basics.errors import InputError, choose
 from nlcore.basics.files import user_path
 from nlcore.basics.ranges import Range, check_ranges, within
-from nlcore.data.arrays import ARRAY_SUFFIXES, dimensions, read_arrays, read_test_arrays
+from nlcore.data.arrays import ARRAY_SUFFIXES, dimensions, input_tensor, read_arrays, read_test_arrays
+from nlcore.data.checks import check_name
 from nlcore.data.folders import decoded
 from nlcore.data.layouts import IMAGE_SUFFIXES, Listing
 from nlcore.data.names import pictured
@@ -105,7 +106,8 @@ def read_own(path: str, options: Options, root: Path) -> dict[str, Any]:
     Raises
     ------
     InputError : a path that does not exist or holds no data of a known form, no label column, a single class, a label
-        that occurs once, a test set with other classes, a broken image: one line that names it.
+        that occurs once, a test set with other classes, a broken image, a name that is not UTF-8, arrays of anything
+        but numbers, numbers that float32 does not hold: one line that names it.
     """
     train = _samples(_existing(path), options)
     names = _class_names(train.labels, path)
@@ -152,6 +154,7 @@ def _existing(path: str) -> Path:
     if not path:
         raise InputError(f"own data are named {PREFIX}FOLDER, {PREFIX}TABLE or {PREFIX}FILE, and there is no name")
     file = user_path(path)
+    check_name(str(file))
     if not file.exists():
         raise InputError(f"there is no folder or file {file}")
     return file
@@ -171,7 +174,10 @@ def _samples(path: Path, options: Options) -> Samples:
         table = read_table(path, options.label_column, options.text_column, options.image_column)
         if options.image_column is None:
             return Samples(table.labels, table=table)
-        return Samples(table.labels, files=[str(path.parent / file) for file in table.column(options.image_column)])
+        files = table.column(options.image_column)
+        if "" in files:
+            raise InputError(f"{path}: row {files.index('')} has no name of a file in column {options.image_column}")
+        return Samples(table.labels, files=[str(path.parent / file) for file in files])
     if name.endswith(ARRAY_SUFFIXES):
         return Samples(*read_arrays(path, options.label_column))
     raise InputError(f"{path} is neither a folder nor one of: {', '.join((*TABLE_SUFFIXES, *ARRAY_SUFFIXES))}")
@@ -184,6 +190,7 @@ def _class_folders(path: Path) -> list[tuple[str, str]]:
         raise InputError(f"{path} has no folders: images lie in one folder a class")
     found = []
     for folder in classes:
+        check_name(str(folder))
         files = image_files(folder)
         if not files:
             raise InputError(f"no image in {folder}; images are {', '.join(OWN_IMAGES)}")
@@ -192,14 +199,22 @@ def _class_folders(path: Path) -> list[tuple[str, str]]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All image files in a folder and the folders in it, in order; what is hidden does not count."""
-    return sorted(
+    """All image files in a folder and the folders in it, in order; what is hidden does not count.
+
+    Raises
+    ------
+    InputError : a name that is not UTF-8.
+    """
+    files = sorted(
         file
         for file in folder.rglob("*")
         if file.suffix.lower() in OWN_IMAGES
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
         and file.is_file()
     )
+    for file in files:
+        check_name(str(file))
+    return files
 
 
 def _class_names(labels: list[str], path: str) -> tuple[str, ...]:
@@ -207,6 +222,8 @@ def _class_names(labels: list[str], path: str) -> tuple[str, ...]:
     counts = Counter(labels)
     if "" in counts:
         raise InputError(f"{path}: sample {labels.index('')} has no label")
+    for name in counts:
+        check_name(name, f"{path}: label ")
     names = sorted(counts, key=lambda name: (0, float(name), name) if _is_number(name) else (1, 0.0, name))
     if len(names) < 2:
         raise InputError(f"{path} has {len(names)} class{'es' * (len(names) != 1)}; two are needed")
@@ -236,20 +253,13 @@ def _inputs(train, labels, test, test_labels, names, path, options: Options, roo
     if train.table is not None:
         vectors, test_vectors = train.table.vectors(test.table if test else None)
         return torch.from_numpy(vectors), torch.from_numpy(test_vectors), None
-    if len(train.array) != len(labels):
-        raise InputError(f"{path} holds {len(train.array)} samples and {len(labels)} labels")
-    return _tensor(train.array), _tensor(test.array if test else train.array[:0]), None
-
-
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    """Floats (N, d), or uint8 images whose channels may come last. Whole numbers (N, d) are floats too."""
-    if array.ndim == 2 and array.dtype.kind in "iub":
-        array = array.astype(np.float32)
-    if array.ndim == 4 and array.shape[3] in (1, 3) and array.shape[1] not in (1, 3):
-        array = array.transpose(0, 3, 1, 2)
-    if array.ndim == 3 and array.dtype == np.uint8:
-        array = array[:, None]
-    return torch.from_numpy(array)
+    inputs = input_tensor(train.array, path, spread=True)
+    if len(inputs) != len(labels):
+        raise InputError(f"{path} holds {len(inputs)} samples and {len(labels)} labels")
+    if test is None:
+        return inputs, inputs[:0], None
+    place = options.test.removeprefix(PREFIX) if isinstance(options.test, str) else f"{path}, test_inputs"
+    return inputs, input_tensor(test.array, place, spread=False), None
 
 
 def _digest(listing: Listing) -> str:

@@ -14,6 +14,7 @@ from pyarrow.parquet import ParquetFile
 
 from nlcore.basics.errors import InputError, first_line
 from nlcore.data.names import GIVEN_NAMES, INDEX_NAMES, LABEL_NAMES, TRUE_NAMES, first_named, plain
+from nlcore.data.vectors import check_float32
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ LABEL_COLUMNS = (*GIVEN_NAMES, *LABEL_NAMES, "class", "y")
 NO_FEATURES = (*LABEL_COLUMNS, *TRUE_NAMES, *INDEX_NAMES, "")  # columns that would tell the answer, or number the rows
 TEXT_DIMENSIONS = 256  # at most so many numbers are made of a text, and one for every ten rows:
 ROWS_A_DIMENSION = 10  # all of them are standardised, and the last ones of a small table are noise
+EXACT = 2**53  # below, a float64 holds every whole number; from here on, several become one
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,14 @@ class Table:
 
         Raises
         ------
-        InputError : no column of numbers, one that the test table lacks, a cell that is no finite number, no words.
+        InputError : no column of numbers, one that the test table lacks, a cell that is no finite number, or too large
+            for float32, a column whose spread is lost in it, no words.
         """
         if self.text_column is not None:
             return _text_vectors(self.column(self.text_column), test.column(self.text_column) if test else [])
         names = self.number_columns()
-        train = self._floats(names)
-        return train, test._floats(names) if test else train[:0]
+        train = self._floats(names, spread=True)
+        return train, test._floats(names, spread=False) if test else train[:0]
 
     def number_columns(self) -> list[str]:
         """The columns that are the vector; a warning names what is left out."""
@@ -64,14 +67,16 @@ class Table:
             log.warning("%s: not all numbers, so left out: %s", self.path, others)
         return numbers
 
-    def _floats(self, names: list[str]) -> np.ndarray:
-        columns = [pd.to_numeric(self.frame[_existing(n, self.frame, self.path)], errors="coerce") for n in names]
-        with np.errstate(over="ignore"):  # what is too large becomes infinity, which is named below
-            floats = np.stack([column.to_numpy(np.float32, na_value=np.nan) for column in columns], axis=1)
-        broken = ~np.isfinite(floats)
-        if broken.any():
-            row, column = np.argwhere(broken)[0]
-            raise InputError(f"{self.path}: row {row} has no finite number in column {names[column]}")
+    def _floats(self, names: list[str], spread: bool) -> np.ndarray:
+        floats = np.empty((len(self.frame), len(names)), np.float32)
+        for k, name in enumerate(names):
+            column = pd.to_numeric(self.frame[_existing(name, self.frame, self.path)], errors="coerce")
+            broken = ~np.isfinite(column.to_numpy(np.float64, na_value=np.nan))
+            if broken.any():
+                raise InputError(f"{self.path}: row {broken.argmax()} has no finite number in column {name}")
+            numbers = column.to_numpy()
+            check_float32(numbers[:, None], str(self.path), [name], spread)
+            floats[:, k] = numbers
         return floats
 
 
@@ -105,7 +110,8 @@ def read_table(path: Path, label_column: str | None, text_column: str | None, im
         raise InputError(f"{path}: row {int((labels == '').to_numpy().argmax())} has no {label_column}")
     numbers = pd.to_numeric(labels, errors="coerce")
     if pd.api.types.is_float_dtype(numbers) and (numbers % 1 == 0).all():  # 3.0, as pandas writes it, is 3
-        labels = numbers.astype("int64").astype(str)
+        whole = numbers.where(numbers.abs() < EXACT, 0).astype("int64").astype(str)
+        labels = whole.where(numbers.abs() < EXACT, labels)  # larger ones stay as they are written
     return Table(path, labels.tolist(), frame.drop(columns=label_column), text_column)
 
 
@@ -113,9 +119,14 @@ def _column_names(path: Path) -> list[str]:
     """The names of a table's columns, without blanks around them."""
     with _readable(path):
         if path.name.lower().endswith(".parquet"):
-            header = ParquetFile(path).schema_arrow.empty_table().to_pandas()
+            header = list(ParquetFile(path).schema_arrow.empty_table().to_pandas())
         else:
-            header = pd.read_csv(path, nrows=0, **_how(path))
+            # As a row: as a header, pandas would call the second of two columns `label` `label.1`.
+            first_row = pd.read_csv(path, header=None, nrows=1, dtype=str, na_filter=False, **_how(path))
+            header = first_row.iloc[0].tolist()
+            # As pandas calls those without a name, or none if one is called so: row numbers that were saved twice.
+            unnamed = [f"Unnamed: {k}" for k in range(len(header))]
+            header = [name if name or word in header else word for name, word in zip(header, unnamed, strict=True)]
     names = [str(name).strip() for name in header]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -5,7 +5,9 @@ read where they lie. What can go wrong in a column is found before anything is t
 """
 
 import logging
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
 from nlcore.basics.errors import InputError
@@ -15,23 +17,81 @@ log = logging.getLogger(__name__)
 ROWS_AT_ONCE = (
     2_000  # rows that are looked at at once: more than fit into the cache of a processor take three times as long
 )
+VALUES_AT_ONCE = 1_000_000  # the same for arrays of any width, a single column among them
 NAMED = 5  # columns that a message names
+LARGEST = float(np.finfo(np.float32).max)
+LEAST_SPREAD = 1e-5  # a column's deviation, as a share of its mean: below, it is a hundred steps of float32 or less
 
 
 def check_vectors(vectors: torch.Tensor, what: str) -> None:
-    """Raise an `InputError` unless `vectors` is a finite (N, d) tensor of floats; the message names bad columns."""
+    """Raise an `InputError` unless `vectors` is an (N, d) tensor of floats, finite as float32 too; the message names
+    bad columns."""
     if vectors.ndim != 2 or vectors.shape[1] == 0 or not vectors.is_floating_point():
         kind = f"{vectors.dtype} {tuple(vectors.shape)}"
         raise InputError(f"{what} vectors must be floats of shape (N, d), not {kind}")
+    _refuse_where(lambda rows: ~rows.isfinite(), vectors, f"{what} vectors hold NaN or infinity")
+    if vectors.dtype == torch.float64:  # which becomes float32
+        _refuse_where(lambda rows: rows.abs() > LARGEST, vectors, f"{what} vectors hold numbers too large for float32")
+
+
+def _refuse_where(broken: Callable[[torch.Tensor], torch.Tensor], vectors: torch.Tensor, words: str) -> None:
+    """Raise an `InputError` that names the columns of (N, d) where `broken` marks a value, and the first such row."""
     bad = torch.zeros(vectors.shape[1], dtype=torch.bool)
     first = None
     for number, rows in enumerate(vectors.split(ROWS_AT_ONCE)):
-        broken = ~rows.isfinite()
-        bad |= broken.any(0)
-        if first is None and bool(broken.any()):
-            first = number * ROWS_AT_ONCE + int(broken.any(1).nonzero()[0])
+        found = broken(rows)
+        bad |= found.any(0)
+        if first is None and bool(found.any()):
+            first = number * ROWS_AT_ONCE + int(found.any(1).nonzero()[0])
     if first is not None:
-        raise InputError(f"{what} vectors hold NaN or infinity in {_named(bad)}, first in row {first}")
+        raise InputError(f"{words} in {_named(bad)}, first in row {first}")
+
+
+def check_float32(numbers: np.ndarray, file: str, names: Sequence[str] | None = None, spread: bool = True) -> None:
+    """Look, block by block, whether numbers (N, d) may become float32. NaN and infinity are left to `check_vectors`.
+
+    Parameters
+    ----------
+    names : of the d columns; None = their numbers.
+    spread : whether a column has to keep its spread; that of a test set tells nothing.
+
+    Raises
+    ------
+    InputError : a number that is too large for float32, a column whose values differ by too little for it.
+    """
+    if np.can_cast(numbers.dtype, np.float32) or numbers.size == 0:  # nothing is lost
+        return
+    n, d = numbers.shape
+    names = range(d) if names is None else names
+    # Counted from the first row, the squares of a large mean do not swallow those of a small spread.
+    first, total, squares = numbers[0].astype(np.float64), np.zeros(d), np.zeros(d)
+    low = high = numbers[0]
+    step = max(1, VALUES_AT_ONCE // d)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, n, step):
+            rows = numbers[start : start + step]
+            low, high = np.minimum(low, rows.min(0)), np.maximum(high, rows.max(0))
+            apart = np.subtract(rows, first, dtype=np.float64)
+            total += apart.sum(0)
+            squares += np.square(apart, out=apart).sum(0)
+        constant, low, high = low == high, low.astype(np.float64), high.astype(np.float64)
+        mean = first + total / n
+        std = np.sqrt(np.maximum(squares / n - np.square(total / n), 0))
+        large = np.maximum(-low, high) > LARGEST
+        # A few rows that lie apart, the year 2021 among many 2020, make a small deviation, and are not lost.
+        near = np.maximum(std, (high - low) / 10) < LEAST_SPREAD * np.abs(mean)
+    if large.any():
+        column = int(large.argmax())
+        row = int((np.abs(numbers[:, column]) > LARGEST).argmax())
+        if np.isfinite(value := float(numbers[row, column])):
+            where = f"row {row}, column {names[column]}"
+            raise InputError(f"{file}: {where}: {value:g} is too large for float32; scale the column down")
+    elif spread and (lost := near & ~constant).any():
+        k = int(lost.argmax())
+        sizes = f"mean {mean[k]:.6g} and standard deviation {std[k]:.2g}"
+        raise InputError(
+            f"{file}: column {names[k]} has {sizes}, a spread that is lost in float32; subtract the column's mean first"
+        )
 
 
 def vector_statistics(vectors: torch.Tensor, what: str) -> tuple[torch.Tensor, torch.Tensor]:

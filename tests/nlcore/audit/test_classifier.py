@@ -149,6 +149,7 @@ def test_a_setting_that_cannot_be_is_one_line(noisy, settings: dict, says: str) 
     [
         (np.ones((20, 3)), np.arange(20) % 2, "same in every row"),
         (np.zeros((20, 8, 8), dtype=np.uint8), np.arange(20) % 2, "same in every row"),
+        (np.arange(40.0).reshape(20, 2) + 1e9, np.arange(20) % 2, "subtract the column's mean first"),
         (np.eye(2), ["a", "b"], "2 samples are too few"),
         (np.eye(4), pd.Series(["a", pd.NA, "b", "b"], dtype="string"), "sample 1 has no label"),
         (np.arange(320, dtype=np.uint8).reshape(5, 8, 8), np.linspace(0.1, 0.9, 5), "Unknown label type"),

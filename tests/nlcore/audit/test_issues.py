@@ -79,6 +79,8 @@ def test_the_same_seed_gives_the_same_table(noisy) -> None:
         ({"labels": [" "] * 600}, "sample 0 has no label"),
         ({"features": np.ones((600, 6))}, "features are the same in every row"),
         ({"pred_probs": np.full((600, 4), 0.25)}, "pred_probs are the same in every row"),
+        ({"features": np.arange(1200.0).reshape(600, 2) * 1e200}, "too large for float32"),
+        ({"features": np.arange(1200.0).reshape(600, 2) + 1e12}, "subtract the column's mean first"),
         ({"features": np.full((600, 2), 1j)}, "features must be numbers"),
         ({"seed": -1}, "seed"),
         ({"seed": 1.5}, "seed"),

@@ -36,6 +36,11 @@ def test_small_pictures_keep_their_size_and_are_learnt_from_their_pixels(folder,
         Image.open(file).resize((28, 28)).save(file)
     source = read_source(str(folder), {})
     assert source.inputs(tmp_path / "work").shape == (6, 3, 28, 28)
+    names = [str(file.relative_to(folder)) for file in sorted(folder.rglob("*.png"))]
+    frame = pd.DataFrame({"file": names, "label": [name[:3] for name in names]})
+    frame.to_csv(folder / "table.csv", index=False)
+    source = read_source(str(folder / "table.csv"), {"image_column": "file"})
+    assert source.inputs(tmp_path / "work").shape == (6, 3, 28, 28)
 
 
 def test_pictures_become_features_once(folder, monkeypatch, tmp_path) -> None:

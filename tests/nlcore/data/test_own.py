@@ -1,6 +1,7 @@
 """Own data by path: every form that people come with, and one line for every mistake."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,47 @@ def test_images_in_an_array_may_have_their_channels_last(tmp_path):
     assert data.train_images.shape == (10, 3, 8, 6) and np.array_equal(data.train_images[3, 1], images[3, :, :, 1])
 
 
+@pytest.mark.parametrize("form", ["npz", "npy"])
+@pytest.mark.parametrize("dtype", [">f8", ">f4", ">f2", ">i4"])
+def test_big_endian_arrays_are_like_any_others(dtype, form, tmp_path):
+    rows, labels, path = np.arange(-6, 6).reshape(4, 3), np.array([2, 10, 2, 10]), tmp_path / f"a.{form}"
+    for kind in (">i8", ">f4"):
+        if form == "npz":
+            np.savez(path, inputs=rows.astype(dtype), labels=labels.astype(kind))
+        else:
+            np.save(path, rows.astype(dtype))
+            np.save(tmp_path / "a_labels.npy", labels.astype(kind))
+        data = load_dataset(f"path:{path}")
+        assert data.train_images.dtype == (torch.float16 if dtype == ">f2" else torch.float32)
+        assert data.train_images.tolist() == rows.tolist() and data.class_names == ("2", "10")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", ["f2", ">f2", "f4", "f8", "g", ">f8"])
+def test_labels_may_be_floats_of_any_width_without_a_warning(dtype, tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros((4, 2)), y=np.array([2, 300] * 2, dtype))
+    assert load_dataset(f"path:{tmp_path / 'a.npz'}").class_names == ("2", "300")
+    np.savez(tmp_path / "a.npz", x=np.zeros((4, 2)), y=np.array([2, -np.inf] * 2, dtype))
+    with pytest.raises(InputError, match=r"label 1 is -inf"):
+        load_dataset(f"path:{tmp_path / 'a.npz'}")
+
+
+def test_a_file_of_arrays_that_is_none_or_of_the_other_kind_is_one_line(tmp_path):
+    np.save(tmp_path / "a_labels.npy", np.arange(4) % 2)
+    for name in ("a.npz", "a.npy"):
+        (tmp_path / name).write_bytes(b"these are words")
+        with pytest.raises(InputError, match=rf"{name} cannot be read \(it is damaged, or holds objects; save"):
+            load_dataset(f"path:{tmp_path / name}")
+    with (tmp_path / "a.npz").open("wb") as file:
+        np.save(file, np.zeros((4, 2)))
+    with pytest.raises(InputError, match=r"a\.npz holds a single array; rename it to a\.npy"):
+        load_dataset(f"path:{tmp_path / 'a.npz'}")
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.savez(file, inputs=np.zeros((4, 2)))
+    with pytest.raises(InputError, match=r"a\.npy holds several arrays; rename it to a\.npz"):
+        load_dataset(f"path:{tmp_path / 'a.npy'}")
+
+
 def test_training_needs_no_test_set_and_keeps_the_labels_that_were_given(tmp_path):
     messages().to_csv(tmp_path / "mail.csv", index=False)
     result = trained(tmp_path / "mail.csv", text_column="text")
@@ -221,7 +263,23 @@ def test_the_kind_of_arrays_is_told_by_their_header_alone(tmp_path, monkeypatch)
         ({"x": np.zeros(4), "y": np.arange(4) % 2}, r"images, uint8 .* or vectors, floats .*float64 \(4,\)"),
         ({"x": np.zeros((4, 3)), "y": np.zeros((4, 1))}, "labels must have one dimension"),
         ({"x": np.zeros((4, 3)), "y": np.arange(6) % 2}, "holds 4 samples and 6 labels"),
-        ({"x": np.zeros((4, 3)), "y": np.array([0, 1, 0, None])}, "cannot be read"),
+        ({"x": np.zeros((4, 3)), "y": np.array([0, 1, 0, None])}, r"cannot be read \(it is damaged, or holds objects"),
+        ({"x": np.full((4, 3), None), "y": np.arange(4) % 2}, r"cannot be read \(it is damaged, or holds objects"),
+        (
+            {"x": np.zeros((4, 3), "g"), "y": np.arange(4) % 2},
+            r"inputs must be uint8 images .*, not \w+ of shape \(4, 3\)",
+        ),
+        ({"x": np.zeros((4, 3), "U5"), "y": np.arange(4) % 2}, r"float32 vectors \(N, d\), not <U5 of shape \(4, 3\)"),
+        ({"x": np.zeros((4, 3), "M8[s]"), "y": np.arange(4) % 2}, r"not datetime64\[s\] of shape \(4, 3\)"),
+        ({"x": np.zeros((4, 3), "c16"), "y": np.arange(4) % 2}, r"not complex128 of shape \(4, 3\); convert them"),
+        ({"x": np.array(3.0), "y": np.arange(4) % 2}, r"not float64 of shape \(\); convert them"),
+        (
+            {"x": np.array([[1, 2], [3, -1e300]] * 2), "y": np.arange(4) % 2},
+            r"my\.npz: row 1, column 1: -1e\+300 is too large",
+        ),
+        ({"x": np.zeros((4, 3)), "y": np.array([0, 1, np.inf, 1])}, r"label 2 is inf, and a float .* below 2\*\*53"),
+        ({"x": np.zeros((4, 3)), "y": np.array([0, -1e20] * 2)}, r"label 1 is -1e\+20, and a float .* below 2\*\*53"),
+        ({"x": np.zeros((4, 3)), "y": np.array(["\udce9", "b"] * 2)}, r"my\.npz: label \\xe9 is not UTF-8; rename it"),
     ],
 )
 def test_a_mistake_in_arrays_is_one_line(arrays, words, tmp_path):
@@ -249,12 +307,20 @@ def test_a_mistake_in_arrays_is_one_line(arrays, words, tmp_path):
         ("v,label\n1,x\n", {"label_column": "kind"}, "has no column 'kind'; it has: v, label"),
         ("v,label\n1,x\n", {"text_column": "words"}, "has no column 'words'"),
         ("v,label\n1,x\nnan,x\n2,y\n3,y\n", {}, "row 1 has no finite number in column v"),
-        ("v,label\n1,x\n1e99,x\n2,y\n3,y\n", {}, "row 1 has no finite number in column v"),
+        ("v,label\n1,x\n1e99,x\n2,y\n3,y\n", {}, r"my\.csv: row 1, column v: 1e\+99 is too large for float32; scale"),
         ("v,label\n1,x\n2\n2,y\n3,y\n", {}, "row 1 has no label"),
         ("v,label\n1,2,x\n2,2,y\n1,2,x\n2,2,y\n", {}, "cannot be read"),  # the header lacks a name
         ("v;label\n1;x\n2;y\n", {}, "columns are separated by ';', not by ','"),
         ("1,x\n2,y\n1,x\n2,y\n", {}, "which column holds the labels.*the first line of the file"),
         (" v,v,label\n1,1,x\n2,2,y\n", {}, "has two columns called 'v'"),
+        ("v,label,label\n1,x,0\n2,y,1\n", {}, "has two columns called 'label'"),
+        ('"a,b","a,b",label\n1,1,x\n2,2,y\n', {}, "has two columns called 'a,b'"),
+        ("f,label\na.png,x\n ,y\n", {"image_column": "f"}, "row 1 has no name of a file in column f"),
+        (
+            "t,label\n" + "1700000000,x\n1700000002,y\n" * 2,
+            {},
+            r"column t has mean 1\.7e\+09 and standard deviation 1,",
+        ),
         ("v,label\n1,x\n2,y\n", {"text_column": "label"}, "column 'label' cannot be two things"),
         ("v,label\n1,x\n2,y\n", {"text_column": "v", "image_column": "v"}, "texts or images, not both"),
         ("v,label\n1,x\n2,y\n", {"label_column": 1}, "label_column is the name of a column, not 1"),
@@ -280,6 +346,73 @@ def test_class_names_are_the_words_of_the_table_without_blanks_around_them(form,
     table.to_parquet(path) if form == "parquet" else table.to_csv(path, index=False, encoding="utf-8-sig")
     data = load_dataset(f"path:{path}", label_column="Label")
     assert data.class_names == ("NA", "None") and data.train_labels.tolist() == [1, 1, 0, 0] * 5
+
+
+def test_a_separator_or_a_mark_of_bytes_in_front_hides_no_name_that_is_there_twice(tmp_path):
+    (tmp_path / "t.tsv").write_text("\nlabel\tv\tlabel\nx\t1\t0\ny\t2\t1\n", encoding="utf-8-sig")
+    with pytest.raises(InputError, match=r"t\.tsv has two columns called 'label'"):
+        load_dataset(f"path:{tmp_path / 't.tsv'}")
+
+
+def test_columns_without_a_name_are_not_two_of_one_name(tmp_path):
+    rows = "".join(f"{k},{k},{k % 3},{k % 2}\n" for k in range(6))
+    (tmp_path / "t.csv").write_text(",Unnamed: 0,v,label\n" + rows)  # row numbers that pandas wrote, twice
+    assert load_dataset(f"path:{tmp_path / 't.csv'}").train_images.flatten().tolist() == [0, 1, 2, 0, 1, 2]
+    (tmp_path / "t.csv").write_text("v,v.1,,label\n" + rows)
+    assert load_dataset(f"path:{tmp_path / 't.csv'}").train_images.shape == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        (["1e20", "2e20"], ("1e20", "2e20")),
+        (["9007199254740993.0", "9007199254740992.0"], ("9007199254740992.0", "9007199254740993.0")),
+        (["12345678901234567890.0", "3.0"], ("3", "12345678901234567890.0")),
+        (["-1e20", "3"], ("-1e20", "3")),
+        (["2.0", "3"], ("2", "3")),
+    ],
+)
+def test_large_numbers_are_classes_as_they_are_written(written, names, tmp_path):
+    (tmp_path / "t.csv").write_text("v,label\n" + "".join(f"{k},{written[k % 2]}\n" for k in range(6)))
+    assert load_dataset(f"path:{tmp_path / 't.csv'}").class_names == names
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "npz", "npy"])
+def test_a_column_whose_spread_float32_loses_is_refused_unless_it_is_constant(form, tmp_path):
+    def saved(rows: np.ndarray) -> str:
+        path, labels = tmp_path / f"t.{form}", np.arange(len(rows)) % 2
+        table = pd.DataFrame(rows, columns=["0", "1"]).assign(label=labels)
+        if form == "npz":
+            np.savez(path, inputs=rows, labels=labels)
+        elif form == "npy":
+            np.save(path, rows)
+            np.save(tmp_path / "t_labels.npy", labels)
+        else:
+            table.to_parquet(path) if form == "parquet" else table.to_csv(path, index=False)
+        return f"path:{path}"
+
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(40, 2)) + np.array([0, 1.7e9])
+    for lost in (rows, rng.integers(0, 9, (40, 2)) + np.array([0, 2**60])):
+        with pytest.raises(InputError, match=rf"t\.{form}: column 1 has mean 1.*; subtract the column's mean first"):
+            load_dataset(saved(lost))
+    kept = load_dataset(saved(rows - np.array([0, 1.7e9]))).train_images
+    assert torch.equal(kept, torch.from_numpy(rows - np.array([0, 1.7e9])).float())
+    rows[:, 1] = 1.7e9
+    assert load_dataset(saved(rows)).train_images.shape == (40, 2)
+
+
+def test_the_numbers_of_a_test_set_have_to_be_held_by_float32_but_not_to_differ(tmp_path):
+    rows, alike = np.random.default_rng(0).normal(size=(40, 2)), np.array([[2000.0, 1], [2000.001, 2]])
+    labels, path = np.arange(40) % 2, tmp_path / "t.npz"
+    np.savez(path, inputs=rows, labels=labels, test_inputs=alike, test_labels=labels[:2])
+    assert len(load_dataset(f"path:{path}").test_images) == 2
+    np.savez(path, inputs=rows, labels=labels, test_inputs=alike * 1e300, test_labels=labels[:2])
+    with pytest.raises(InputError, match=r"t\.npz, test_inputs: row 0, column 0: 2e\+303 is too large for float32"):
+        load_dataset(f"path:{path}")
+    np.savez(tmp_path / "other.npz", inputs=alike * 1e300, labels=labels[:2])
+    with pytest.raises(InputError, match=r"other\.npz: row 0, column 0: 2e\+303 is too large for float32"):
+        load_dataset(f"path:{path}", test=str(tmp_path / "other.npz"))
 
 
 def test_what_is_left_out_of_a_table_is_named(tmp_path, caplog):
@@ -357,6 +490,23 @@ def test_a_mistake_in_a_folder_is_one_line(images, tmp_path):
     (tmp_path / "data.xlsx").touch()
     with pytest.raises(InputError, match="neither a folder nor one of"):
         load_dataset(f"path:{tmp_path / 'data.xlsx'}")
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9/1.png", b"tea/\xe9t\xe9.png", b"tea/\xff/1.png"])
+def test_a_name_that_is_not_utf_8_is_refused_and_shown_with_its_bytes(name, images, tmp_path):
+    path = images / os.fsdecode(name)
+    try:
+        path.parent.mkdir(parents=True)
+        Image.new("L", (9, 9)).save(path)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    with pytest.raises(InputError, match=r"photos/.*\\x.* is not UTF-8; rename it") as caught:
+        load_dataset(f"path:{images}")
+    assert str(caught.value).isascii()
+    table = path.parent / os.fsdecode(b"\xe9.csv")
+    messages().to_csv(table, index=False)
+    with pytest.raises(InputError, match=r"\\xe9\.csv is not UTF-8; rename it"):
+        load_dataset(f"path:{table}", text_column="text")
 
 
 def test_options_of_own_data_are_for_own_data():

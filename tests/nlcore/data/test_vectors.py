@@ -4,12 +4,13 @@ import dataclasses
 import logging
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from nlcore import Dataset, InputError, TrainConfig, corrupt, train
 from nlcore.data import vectors as module
-from nlcore.data.vectors import check_vectors, vector_statistics
+from nlcore.data.vectors import check_float32, check_vectors, vector_statistics
 from nlcore.methods import METHODS
 from nlcore.training.state import start
 from nlcore.training.steps import Steps, to_input
@@ -51,6 +52,35 @@ def test_columns_that_are_not_finite_are_named(bad, monkeypatch):
     rows[7, 2] = rows[8, 0] = bad
     with pytest.raises(InputError, match="rows train vectors hold NaN or infinity in columns 0 and 2, first in row 7"):
         dataset(rows)
+
+
+def test_double_precision_that_overflows_single_is_named(monkeypatch):
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 3)
+    rows = torch.zeros(10, 4).double()
+    rows[4, 3] = rows[9, 1] = -1e300
+    with pytest.raises(InputError, match="hold numbers too large for float32 in columns 1 and 3, first in row 4"):
+        dataset(rows)
+
+
+@pytest.mark.parametrize("block", [1, 7, 10_000])
+def test_a_spread_that_float32_loses_is_measured_block_by_block(block, monkeypatch):
+    monkeypatch.setattr(module, "VALUES_AT_ONCE", block)
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(500, 3)) * [1, 3, 0] + [5, -1.7e9, 1e12]
+    sizes = rf"mean -1\.7e\+09 and standard deviation {rows[:, 1].std():.2g}, "
+    with pytest.raises(InputError, match=rf"my\.npy: column 1 has {sizes}"):
+        check_float32(rows, "my.npy")
+    with pytest.raises(InputError, match=r"my\.csv: column width has mean"):
+        check_float32(rows, "my.csv", ["length", "width", "depth"])
+    check_float32(rows, "my.npy", spread=False)
+    check_float32(rows.astype(np.float32), "my.npy")  # there is nothing left to lose
+    check_float32(rows[:, [0, 2]], "my.npy")
+
+
+def test_few_rows_that_lie_apart_from_the_rest_are_not_lost():
+    years = np.full((20_000, 1), 2020)
+    years[7] = 2021
+    check_float32(years, "my.npy")
 
 
 def test_of_many_bad_columns_a_few_are_named():

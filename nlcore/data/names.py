@@ -7,7 +7,8 @@ GIVEN_NAMES = ("given_label", "label_noisy", "noisy_label", "noise_label", "give
 GIVEN_NAMES += ("given_labels", "noisy_labels", "noise_labels", "noise_label_train", "noisy_label_train")
 TRUE_NAMES = ("true_labels", "true_label", "clean_label_train", "clean_label", "true", "clean")
 LABEL_NAMES = ("label", "labels", "target", "targets")  # the true ones beside given ones, else the given ones
-INDEX_NAMES = ("index", "idx", "id", "unnamed:_0")  # the last is what pandas calls a column without a name
+# The last are what pandas calls row numbers that were saved as a column without a name, once or several times.
+INDEX_NAMES = ("index", "idx", "id", "unnamed:_0", "unnamed:_0.1", "unnamed:_0.2")
 
 FEATURES = "_features"  # ends the name of a data set that holds the features of another one's images
 

@@ -8,6 +8,7 @@ import typer
 
 from nlcore.basics.chance import SEEDS
 from nlcore.basics.errors import choose
+from nlcore.basics.files import user_path
 from nlcore.basics.progress import duration, steps
 from nlcore.methods import METHODS
 
@@ -17,7 +18,9 @@ PRINTED = 20
 def audit_command(
     data: Annotated[str, typer.Argument(help="A folder of images, a table, a .npz or .npy file, or a data set.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for issues.csv, clean.csv, report.html, summary.json.")],
-    labels: Annotated[str | None, typer.Option("--labels", help="The column of a table that holds the labels.")] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", "--label-column", help="The column of a table that holds the labels.")
+    ] = None,
     text: Annotated[str | None, typer.Option("--text-column", help="Of a table: a text to learn from.")] = None,
     image: Annotated[str | None, typer.Option("--image-column", help="Of a table: names of image files.")] = None,
     method: Annotated[str, typer.Option(help=f"How networks are trained: {', '.join(METHODS)}.")] = "tssd",
@@ -42,15 +45,23 @@ def audit_command(
         return
     choose("method", method, METHODS)
     SEEDS.check("seed", seed, whole=True)
-    started = time.monotonic()
+    started, before = time.monotonic(), _written_at(out / run.SUMMARY)
     with steps(100, f"audit of {data}", "per cent") as advance:
         summary = run.audit(data, out, method, seed, options, lambda share: advance(int(100 * share)))
     for line in told(summary):
         print(line)
-    print(
-        f"wrote {', '.join((run.ISSUES, run.CLEAN, run.SUMMARY))} and {run.REPORT} in {out}, "
-        f"{duration(time.monotonic() - started)}; open {out / run.REPORT} to decide"
-    )
+    files = f"{', '.join((run.ISSUES, run.CLEAN, run.SUMMARY))} and {run.REPORT}"
+    if before == _written_at(out / run.SUMMARY):
+        print(f"this audit was finished before: {files} in {out}; open {out / run.REPORT} to decide")
+    else:
+        took = duration(time.monotonic() - started)
+        print(f"wrote {files} in {out}, {took}; open {out / run.REPORT} to decide")
+
+
+def _written_at(path: Path) -> int | None:
+    """When a file was written last; None if there is none."""
+    path = user_path(path)
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def told(summary: dict[str, Any]) -> list[str]:

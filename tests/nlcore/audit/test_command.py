@@ -32,6 +32,9 @@ def test_one_command_prints_the_most_suspicious_twenty_and_writes_four_files(tab
     assert "of 120 labels are wrong (between" in done.stdout
     files = {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")}
     assert files == {"issues.csv", "clean.csv", "summary.json", "report.html"}
+    assert lines[-1].startswith("wrote issues.csv")
+    again = nlcore(table, "--label-column", "kind", "--method", "ce", "--out", tmp_path / "out").stdout.splitlines()
+    assert again[:-1] == lines[:-1] and again[-1].startswith("this audit was finished before")
 
 
 @pytest.mark.parametrize(

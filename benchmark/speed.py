@@ -1,6 +1,6 @@
 """Print how fast the engine is, as ratios measured in one run, and what is asked of it on two CPU cores.
 
-    python -m benchmark.speed              # about two minutes
+    python -m benchmark.speed              # a few minutes
     python -m benchmark.speed --vectors    # a whole run of every method on vectors instead, about two minutes
     python -m benchmark.speed --gpu        # PreAct ResNet-18 on the first GPU instead
 

@@ -50,27 +50,25 @@ class Table:
         """
         if self.text_column is not None:
             return _text_vectors(self.column(self.text_column), test.column(self.text_column) if test else [])
-        names = self.number_columns()
-        if others := self._columns()[1]:
-            log.warning("%s: not all numbers, so left out: %s", self.path, ", ".join(others))
+        names, left_out = self._columns()
+        if left_out:
+            log.warning("%s: not all numbers, so left out: %s", self.path, ", ".join(left_out))
         train = self._floats(names, spread=True)
         return train, test._floats(names, spread=False) if test else train[:0]
 
     def number_columns(self) -> list[str]:
         """The columns that are the vector."""
-        numbers, others = self._columns()
-        if not numbers:
-            others = ", ".join(others) or "none"
-            raise InputError(
-                f"{self.path} has no column of numbers; name a text column or an image column of: {others}"
-            )
-        return numbers
+        return self._columns()[0]
 
     def _columns(self) -> tuple[list[str], list[str]]:
-        """Those of numbers, and all others from which something could be learnt."""
+        """Those of numbers, and all others from which something could be learnt; an `InputError` without a number."""
         names = [name for name in self.frame if plain(name) not in NO_FEATURES]
         numbers = [name for name in names if pd.api.types.is_numeric_dtype(self.frame[name])]
-        return numbers, [name for name in names if name not in numbers]
+        others = [name for name in names if name not in numbers]
+        if not numbers:
+            known = ", ".join(others) or "none"
+            raise InputError(f"{self.path} has no column of numbers; name a text column or an image column of: {known}")
+        return numbers, others
 
     def _floats(self, names: list[str], spread: bool) -> np.ndarray:
         floats = np.empty((len(self.frame), len(names)), np.float32)

@@ -34,7 +34,6 @@ from nlcore.selection.voting import (
     centred_unit,
     count_votes,
     estimate_transition,
-    geometric_mean,
     majority,
     own_class_threshold,
     soft_votes,
@@ -74,8 +73,8 @@ class AnchorConfig:
     direction : `anchor_to_hard`, anchors pick their nearest hard sample (paper); `hard_to_anchor`, hard samples theirs.
     voters : K, anchors that may vote on one sample.
     threshold : `own_class`, see `own_class_threshold`, or `none`.
-    vote : `majority`; `soft` votes times the estimated transition; or `joint`, the geometric mean of these and the
-        network's own probabilities.
+    vote : `majority`; `soft` votes times the estimated transition; or `pooled`, the mean of these and the network's
+        own probabilities: sure of what both are sure of, and right as often as it says.
     vote_temperature : of soft votes.
     accept : smallest share of the votes (or posterior) of an accepted verdict.
     correct : use accepted verdicts; else every hard sample stays unlabelled.
@@ -106,7 +105,7 @@ class AnchorConfig:
     direction: str = "hard_to_anchor"
     voters: int = within(20, Range(1))
     threshold: str = "none"
-    vote: str = "joint"
+    vote: str = "pooled"
     vote_temperature: float = within(0.1, Range(above=0))
     accept: float = within(0.9, SHARE)
     correct: bool = True
@@ -120,7 +119,7 @@ class AnchorConfig:
         choose("generator", self.generator, ("learned", "interpolated"))
         choose("direction", self.direction, ("anchor_to_hard", "hard_to_anchor"))
         choose("threshold", self.threshold, ("own_class", "none"))
-        choose("vote", self.vote, ("majority", "soft", "joint"))
+        choose("vote", self.vote, ("majority", "soft", "pooled"))
 
 
 PRESETS = {
@@ -294,7 +293,7 @@ def vote(
         return majority(count_votes(chosen, anchors.labels, num_classes), config.voters / 2, config.accept)
     votes = soft_votes(chosen, cosines, anchors.labels, num_classes, config.vote_temperature)
     posterior = with_transition(votes, estimate_transition(snapshot.logits, given_labels), given_labels[hard])
-    if config.vote == "joint":
-        posterior = geometric_mean(posterior, snapshot.probs[hard])
+    if config.vote == "pooled":
+        posterior = (posterior + snapshot.probs[hard]) / 2
     share, labels = posterior.max(1)
     return labels, share, (share >= config.accept) & (chosen >= 0).any(1)

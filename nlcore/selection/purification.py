@@ -77,14 +77,14 @@ def fit_meta_classifier(
     device = clean.device
     inputs = torch.cat([clean, noisy])
     answers = torch.cat([torch.ones(len(clean), device=device), torch.zeros(len(noisy), device=device)])
-    mean, std = inputs.mean(0), inputs.std(0).clamp(min=1e-6)
+    standardise = Standardise(inputs.mean(0), inputs.std(0).clamp(min=1e-6)).to(device)
+    inputs = standardise(inputs)  # once, not batch by batch
     order = torch.randperm(len(inputs), generator=generator, device=device)
     held_out, training = order[: len(order) // 10], order[len(order) // 10 :]
 
     seed = int(torch.randint(2**31, (1,), generator=generator, device=device))
     with seeded(seed, device):  # initial weights and dropout draw from torch's global generators
         mlp = nn.Sequential(
-            Standardise(mean, std),
             nn.Linear(inputs.shape[1], 128),
             nn.BatchNorm1d(128),
             nn.ReLU(),
@@ -107,7 +107,8 @@ def fit_meta_classifier(
     with torch.no_grad():
         scores = mlp(inputs[held_out]).squeeze(1)
     both = 0 < float(answers[held_out].sum()) < len(held_out)
-    return mlp, float(roc_auc_score(answers[held_out].cpu(), scores.cpu())) if both else float("nan")
+    auc = float(roc_auc_score(answers[held_out].cpu(), scores.cpu())) if both else float("nan")
+    return nn.Sequential(standardise, mlp), auc
 
 
 class Standardise(nn.Module):

@@ -150,13 +150,6 @@ def with_transition(votes: torch.Tensor, transition: torch.Tensor, given_labels:
     return joint / joint.sum(1, keepdim=True).clamp(min=1e-12)
 
 
-def geometric_mean(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Two opinions (H, K) as one, rows that sum to 1: sure only of what neither of them rules out (our
-    reconstruction)."""
-    both = (first * second).sqrt()
-    return both / both.sum(1, keepdim=True).clamp(min=1e-12)
-
-
 def surest(share: torch.Tensor, accepted: torch.Tensor, level: float) -> torch.Tensor:
     """Those accepted verdicts whose shares (H,) are largest and have a mean of at least `level`: (H,) bool."""
     order = share.masked_fill(~accepted, 0.0).argsort(descending=True, stable=True)

@@ -32,7 +32,6 @@ from nlcore.selection.voting import (
     ballots_from_hard,
     centred_unit,
     estimate_transition,
-    geometric_mean,
     soft_votes,
     with_transition,
 )
@@ -162,8 +161,8 @@ def correctors(
     """Label and confidence of every way to label the hard samples: name -> two (H,).
 
     easy (E,) and hard (H,) are rows; `banks` are anchor sets by name; `config` an `AnchorConfig` for K and temperature.
-    Names ending in "x T" multiply by the estimated transition to the given label; "x T, joint" is the geometric mean of
-    that and the network's own probabilities.
+    Names ending in "x T" multiply by the estimated transition to the given label; "x T, pooled" is the mean of that and the
+    network's own probabilities.
     """
     num_classes = snapshot.logits.shape[1]
     transition = estimate_transition(snapshot.logits, given)
@@ -190,7 +189,7 @@ def correctors(
         if not name.startswith("argmax"):
             posterior = with_transition(opinion, transition, given[hard])
             found[f"{name} x T"] = posterior.max(1)[::-1]
-            found[f"{name} x T, joint"] = geometric_mean(posterior, snapshot.probs[hard]).max(1)[::-1]
+            found[f"{name} x T, pooled"] = ((posterior + snapshot.probs[hard]) / 2).max(1)[::-1]
     return found
 
 

@@ -8,6 +8,7 @@ from nlcore.basics.errors import InputError
 from nlcore.methods import METHODS, anchor, brings, dividemix, tssd
 from nlcore.selection.mixture import low_component
 from nlcore.selection.streams import prototype_loss
+from nlcore.selection.voting import estimate_transition
 
 DIVIDING = [(name, preset) for name in METHODS if brings(name, "divide") for preset in ("tuned", "paper")]
 # The others judge, and use every label.
@@ -319,6 +320,30 @@ def test_the_verdicts_of_learned_anchors_become_right_over_the_epochs(made):
     assert precision[0] < 0.9 and precision[-1] > 0.97
 
 
+def test_a_pooled_verdict_sample_by_sample(blurred):
+    """Votes of the nearest anchors times the transition to the given label, averaged with the network's opinion."""
+    config, seen, given = anchor.PRESETS["tuned"], blurred.snapshot, blurred.given
+    _, selected = anchor.select_easy(seen, given, config)
+    easy, hard = selected.nonzero().flatten(), (~selected).nonzero().flatten()
+    anchors, _ = anchor.make_anchors(
+        seen, given, easy, blurred.classify, config, {"divisions": 0}, torch.Generator().manual_seed(0)
+    )
+    verdict, share, accepted = anchor.vote(seen, given, easy, hard, anchors, config)
+    transition = estimate_transition(seen.logits, given)
+    centre = seen.features[easy].mean(0)
+    for place in range(0, len(hard), len(hard) // 20):
+        row = hard[place]
+        cosines = torch.cosine_similarity(seen.features[row] - centre, anchors.features - centre)
+        votes = torch.zeros(4)
+        for voter in cosines.argsort(descending=True)[: config.voters]:
+            votes[anchors.labels[voter]] += (cosines[voter] / config.vote_temperature).exp()
+        votes = votes * transition[:, given[row]]
+        pooled = (votes / votes.sum() + seen.logits[row].softmax(0)) / 2
+        assert float(share[place]) == pytest.approx(float(pooled.max()), abs=1e-5)
+        assert verdict[place] == pooled.argmax()
+    assert torch.equal(accepted, share >= config.accept) and 0 < accepted.sum() < len(hard)
+
+
 def test_easy_samples_keep_their_given_label_and_get_no_verdict(made):
     division, report = divide(made, "anchor")
     easy = division.membership == anchor.SETS.index("easy")
@@ -361,7 +386,7 @@ def test_the_hallucinator_is_kept_from_epoch_to_epoch_and_trained_every_so_often
 
 
 def test_no_verdict_becomes_a_label_in_the_first_divisions(made):
-    memory, config = {}, anchor.AnchorConfig(correct_after=2, hallucinator_steps=3)
+    memory, config = {}, anchor.AnchorConfig(correct_after=2, hallucinator_steps=3, vote="soft")
     corrected = anchor.SETS.index("corrected")
     counts = [
         int(

@@ -12,7 +12,6 @@ from nlcore.selection.voting import (
     centred_unit,
     count_votes,
     estimate_transition,
-    geometric_mean,
     majority,
     nearest,
     neighbour_votes,
@@ -246,13 +245,6 @@ def test_votes_of_the_neighbours_equal_a_loop_over_samples(points, k):
         assert ranked[0] == i  # a sample votes on itself
         shares = [sum(int(labels[j]) == c for j in ranked) / len(ranked) for c in range(3)]
         assert votes[i].tolist() == pytest.approx(shares)
-
-
-def test_two_opinions_by_hand():
-    votes = torch.tensor([[0.9, 0.1, 0.0], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
-    network = torch.tensor([[0.4, 0.6, 0.0], [0.8, 0.2, 0.0], [0.0, 0.0, 1.0]])
-    expected = [[0.6 / (0.6 + 0.06**0.5), 0.06**0.5 / (0.6 + 0.06**0.5), 0.0], [2 / 3, 1 / 3, 0.0], [0.0, 0.0, 0.0]]
-    torch.testing.assert_close(geometric_mean(votes, network), torch.tensor(expected))  # the last contradict each other
 
 
 def test_some_samples_alone_may_vote(rng):

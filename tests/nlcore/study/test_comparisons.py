@@ -97,8 +97,9 @@ def test_each_corrector_on_a_hand_made_scene():
     assert labels["class means"] == 0 and labels["kNN"] == 0
     assert labels["made"] == 1  # its only anchor says so
     assert {"class means x T", "kNN x T", "made x T"} <= set(labels) and "argmax x T" not in labels
-    assert labels["kNN x T, joint"] == 0  # the votes are surer than the network, which makes the verdict less sure
-    assert found["kNN x T, joint"][1] < found["kNN x T"][1]
+    assert labels["kNN x T, pooled"] == 0  # the votes are surer than the network, which makes the verdict less sure
+    votes, network = float(found["kNN x T"][1]), float(torch.tensor([-1.0, 1.0]).softmax(0)[0])
+    assert float(found["kNN x T, pooled"][1]) == pytest.approx((votes + network) / 2)
     assert all(0 <= float(confidence) <= 1 + 1e-6 for _, confidence in found.values())
 
 

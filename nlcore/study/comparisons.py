@@ -161,8 +161,8 @@ def correctors(
     """Label and confidence of every way to label the hard samples: name -> two (H,).
 
     easy (E,) and hard (H,) are rows; `banks` are anchor sets by name; `config` an `AnchorConfig` for K and temperature.
-    Names ending in "x T" multiply by the estimated transition to the given label; "x T, pooled" is the mean of that and the
-    network's own probabilities.
+    Names ending in "x T" multiply by the estimated transition to the given label; "x T, pooled" is the mean of that and
+    the network's own probabilities.
     """
     num_classes = snapshot.logits.shape[1]
     transition = estimate_transition(snapshot.logits, given)

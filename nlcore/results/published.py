@@ -9,7 +9,7 @@ from nlcore.basics.errors import InputError, first_line
 from nlcore.basics.files import save_file, suffix_of, user_path
 from nlcore.methods import METHODS
 from nlcore.noise.corrupt import WITHOUT_RATE
-from nlcore.results.tables import NOT_AVAILABLE, number, read_results
+from nlcore.results.tables import NOT_AVAILABLE, number, read_results, told_apart
 from nlcore.training.result import STATISTICS
 
 PUBLISHED_COLUMNS = ["dataset", "noise", "rate", "method", "networks", "statistic", "value", "std", "evidence"]
@@ -49,19 +49,20 @@ def comparison(folder: str | Path, published: pd.DataFrame | None = None) -> pd.
 
     Numbers are text: `94.6 ± 0.2`, `94.6` where one run or one source gives no deviation, `not available` where nobody
     has a number. `evidence` says where a published number was read and which code made ours; one that is recalled from
-    memory says so.
+    memory says so. Runs that differ in more than their seed are rows of their own, and `evidence` says in what.
     """
     runs = read_results(folder)
     if runs.empty:
         raise InputError(f"{folder} holds no result")
     ours = runs.assign(**dict(zip(SETTING, zip(*map(_setting, runs.to_dict("records")), strict=True), strict=True)))
+    ours["apart"] = told_apart(ours, OURS)
     theirs = None if published is None else _with_settings(published)
     rows = []
     for setting, group in ours.groupby(SETTING, sort=False, dropna=False):
         if theirs is not None:
             same = [row for row in theirs.to_dict("records") if _same(setting, [row[name] for name in SETTING])]
             rows += [_published_row(setting, row) for row in same]
-        rows += [_our_row(key, runs) for key, runs in group.groupby(OURS, sort=False, dropna=False)]
+        rows += [_our_row(key, runs) for key, runs in group.groupby([*OURS, "apart"], sort=False, dropna=False)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -111,21 +112,22 @@ def _published_row(setting: tuple, row: dict) -> dict[str, str]:
 
 
 def _our_row(key: tuple, runs: pd.DataFrame) -> dict[str, str]:
-    values = dict(zip(OURS, key, strict=True))
+    values = dict(zip([*OURS, "apart"], key, strict=True))
     if twice := runs["seed"][runs["seed"].duplicated()].tolist():
         paths = ", ".join(runs["path"][runs["seed"] == twice[0]])
-        raise InputError(f"more than one run of the same cell with seed {twice[0]}: {paths}")
+        raise InputError(f"the same run with seed {twice[0]} more than once; keep one of: {paths}")
     numbers = {}
     for name in STATISTICS:
         known = runs[name].dropna()
         numbers[name] = number(known.mean(), known.std()) if len(known) else NOT_AVAILABLE
-    held_out = f"; {values['holdout']:.0%} held out" if values["holdout"] else ""
+    notes = f"; {values['holdout']:.0%} held out" if values["holdout"] else ""
+    notes += f"; {values['apart']}" if values["apart"] else ""
     return (
         _setting_words(tuple(values[name] for name in SETTING))
         | {"source": "ours", "method": getattr(METHODS.get(values["method"]), "TITLE", values["method"])}
         | {name: str(values[name]) for name in ("preset", "networks", "network", "images", "epochs", "device")}
         | numbers
-        | {"n": str(len(runs)), "evidence": f"code {', '.join(sorted(set(runs['code'])))}{held_out}"}
+        | {"n": str(len(runs)), "evidence": f"code {', '.join(sorted(set(runs['code'])))}{notes}"}
     )
 
 

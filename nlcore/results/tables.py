@@ -52,6 +52,35 @@ def _row(values: dict[str, Any]) -> dict[str, Any]:
     return row | {name: last.get(name) for name in ("auroc", "average_precision")}
 
 
+HOW = ("device", "threads", "precision", "compile")  # a run is computed, not what is run
+
+
+def told_apart(runs: pd.DataFrame, by: list[str]) -> pd.Series:
+    """The settings in which runs differ that agree in the columns `by`, in words for each run: `tau=0.5`.
+
+    Empty where they are alike but for their seeds: only such runs may be averaged. Their files are read again. A
+    setting that one of them does not name, because older code made it, is not compared.
+    """
+    words = pd.Series("", runs.index, dtype=str)
+    for _, alike in runs.groupby(by, sort=False, dropna=False):
+        settings = [_settings(Path(path)) for path in alike["path"]]
+        named = [name for name in settings[0] if all(name in others for others in settings)]
+        apart = [name for name in named if any(others[name] != settings[0][name] for others in settings)]
+        words[alike.index] = [", ".join(f"{name}={values[name]}" for name in apart) for values in settings]
+    return words
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """What the configuration of a stored result says, but for its seed, by the names that `--set` has for it."""
+    values = json.loads(path.read_text(encoding="utf-8"))["config"]
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    kind, colon, file = flat["noise"].partition(":")
+    flat["noise"] = f"{kind}{colon}{Path(file).name}"  # the same file may lie elsewhere on another machine
+    return {name: value for name, value in flat.items() if name not in ("seed", *HOW)}
+
+
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over seeds.
 
@@ -67,19 +96,27 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
 
     Raises
     ------
-    InputError : a seed twice in one cell, or a cell that mixes runs of different length or size.
+    InputError : a seed twice in one cell, or a cell that mixes runs of different length, size or other settings.
     """
+    frame = frame.reset_index(drop=True)
     mixed = (frame.groupby(CELL, dropna=False)[["subset", "epochs"]].nunique(dropna=False) > 1).any(axis=1)
     if mixed.any():
         raise InputError(f"runs of different length or subset in {' '.join(map(str, mixed.idxmax()))}")
+    apart = told_apart(frame[frame["path"] != ""], CELL)
+    if apart.any():
+        row = frame.loc[apart.ne("").idxmax()]
+        raise InputError(f"runs that differ in more than their seed in {_cell(row)}: {', '.join(apart.unique())}")
     twice = frame.duplicated([*CELL, "seed"])
     if twice.any():
         row = frame[twice].iloc[0]
-        cell = " ".join(str(row[key]) for key in CELL)
-        raise InputError(f"more than one run of {cell} with seed {row['seed']}: {row['path']}")
+        raise InputError(f"more than one run of {_cell(row)} with seed {row['seed']}: {row['path']}")
     groups = frame.assign(realised_rate=frame["realised_rate"].astype(float)).groupby(CELL, sort=False, dropna=False)
     columns = {f"{name}_{of}": groups[name].agg(of) for name in OVER_SEEDS for of in ("mean", "std")}
     return pd.DataFrame(columns | {"n": groups.size(), "realised_rate": groups["realised_rate"].mean()})
+
+
+def _cell(row: pd.Series) -> str:
+    return " ".join(str(row[key]) for key in CELL)
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from nlcore import InputError, TrainConfig
+from nlcore.methods import tssd
 from nlcore.results.published import NOT_AVAILABLE, comparison, read_published, write_table
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "published.csv"
@@ -101,8 +102,29 @@ def test_the_table_is_markdown_and_a_file_of_either_kind(store, tmp_path):
 def test_the_same_cell_twice_is_refused_by_name(store):
     store(90.0)
     store(91.0)
-    with pytest.raises(InputError, match="more than one run of the same cell with seed 0"):
+    with pytest.raises(InputError, match=r"the same run with seed 0 more than once; keep one of: .*0\.json, .*1\.json"):
         comparison(store.folder)
+
+
+def test_runs_with_other_settings_are_no_seeds_of_one_row(store):
+    for seed, tau in enumerate((0.5, 0.9, 0.9)):
+        store(90.0 + seed, seed=seed, settings=tssd.TSSDConfig(tau=tau))
+    store(80.0, seed=3, method="ce", noise_options={"include_true": False})
+    store(70.0, seed=4, method="ce", learning_rate=0.5)
+    first, others, *ce = comparison(store.folder).to_dict("records")
+    assert (first["last"], first["n"], first["evidence"]) == ("90.0", "1", "code abc; tau=0.5")
+    assert (others["last"], others["n"], others["evidence"]) == ("91.5 ± 0.7", "2", "code abc; tau=0.9")
+    assert [row["last"] for row in ce] == ["80.0", "70.0"]
+    assert all("learning_rate=" in row["evidence"] for row in ce)
+
+
+def test_label_files_of_one_folder_are_no_seeds_of_one_row(store):
+    store(90.0, noise="file:folder/first.pt")
+    store(80.0, noise="file:folder/second.pt", seed=1)
+    store(84.0, noise="file:/elsewhere/folder/second.pt", seed=2)
+    table = comparison(store.folder)
+    assert table["last"].tolist() == ["90.0", "82.0 ± 2.8"] and set(table["noise"]) == {"file:folder"}
+    assert table["evidence"].tolist() == ["code abc; noise=file:first.pt", "code abc; noise=file:second.pt"]
 
 
 def test_a_result_of_a_method_that_is_not_here_goes_by_its_name(store):

@@ -100,6 +100,14 @@ def test_summary_refuses_runs_that_do_not_belong_together(change):
         summary(pd.concat([rows([90.0]), rows([80.0]).assign(seed=1, **change)]))
 
 
+def test_summary_refuses_runs_with_other_settings(tmp_path):
+    for seed, rate in enumerate((0.1, 0.2)):
+        config = TrainConfig(method="ce", epochs=2, seed=seed, learning_rate=rate).resolved()
+        made_result(config=config).save(tmp_path / str(seed))
+    with pytest.raises(InputError, match=r"in digits symmetric 0\.4 ce tuned: learning_rate=0\.1, learning_rate=0\.2"):
+        summary(read_results(tmp_path))
+
+
 @pytest.fixture
 def two_seeds(tmp_path) -> pd.DataFrame:
     """Runs of two seeds as they are read again, the later seed first."""

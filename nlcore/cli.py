@@ -45,7 +45,7 @@ from nlcore.training.clean_model import corrupt
 from nlcore.training.config import TrainConfig, with_overrides
 from nlcore.training.presets import BUDGETS, PRESETS
 from nlcore.training.result import check_output_folder, is_current, stored_result, summary_line
-from nlcore.training.run import TIME_BUDGETS, train
+from nlcore.training.run import TIME_BUDGETS, first_interrupt_stops, train
 
 app = typer.Typer(
     help="Learning with noisy labels: TSSD, Anchor Hallucination and their baselines.",
@@ -103,7 +103,7 @@ def train_command(
     names in its first line; path:FILE.npz has inputs and labels; the labels of path:FILE.npy are in FILE_labels.npy,
     .txt or .csv beside it. Labels may be words, and are taken as they are: samples.csv says which look wrong.
 
-    A run that was stopped (SIGTERM, a time budget, a crash) goes on when the same command is given again.
+    A run that was stopped (Ctrl-C, SIGTERM, a time budget, a crash) goes on when the same command is given again.
     """
     first = distributed.from_torchrun() == 0  # the process that writes
     columns = {"label_column": label_column, "text_column": text_column, "image_column": image_column}
@@ -135,7 +135,7 @@ def train_command(
             return
         if first:
             print(f"{out} has lost its samples.csv: the run is finished again, from its checkpoint if that is there")
-    with steps(config.epochs, f"{method} on {dataset}", "epochs") as advance:
+    with steps(config.epochs, f"{method} on {dataset}", "epochs") as advance, first_interrupt_stops():
 
         def advanced(epoch) -> None:
             row = epoch.row

@@ -1,5 +1,7 @@
 """The exceptions that are not a bug of ours: your input, a run that diverged, and a run that was stopped."""
 
+from types import UnionType
+
 
 class InputError(ValueError):
     """Something that the user can mend: a wrong name, a broken file, labels out of range.
@@ -26,6 +28,13 @@ def choose(kind: str, name: str, valid) -> str:
     if name not in valid:
         raise InputError(f"unknown {kind} {name!r}; choose one of: {', '.join(map(str, valid))}")
     return name
+
+
+def require(value: object, kind: type | UnionType, what: str, hint: str = "") -> None:
+    """Raise an `InputError` unless a value is of a kind; `hint` says how to get one."""
+    if not isinstance(value, kind):
+        wanted = kind.__name__ if isinstance(kind, type) else kind.__args__[0].__name__
+        raise InputError(f"{what} must be of type {wanted}, not {type(value).__name__}{hint}")
 
 
 def first_line(error: BaseException) -> str:

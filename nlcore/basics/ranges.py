@@ -52,7 +52,9 @@ class Range:
         InputError : it is no such number, or lies outside.
         """
         value = plain(value)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value not in self:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InputError(f"{name} must {self}, not {value!r}, which is no number")
+        if value not in self:
             finite = " and finite" if value in (math.inf, -math.inf) else ""
             raise InputError(f"{name} must {self}{finite}, not {value!r}")
         if whole and not isinstance(value, int):
@@ -69,7 +71,7 @@ def within(default: Any, bounds: Range) -> Any:
 
 
 def check_ranges(settings: Any) -> None:
-    """Look at every field of a dataclass that `within` has given a range.
+    """Look at every field of a dataclass that `within` has given a range, or that is true or false.
 
     Raises
     ------
@@ -77,11 +79,14 @@ def check_ranges(settings: Any) -> None:
     """
     kinds = get_type_hints(type(settings))
     for one in fields(settings):
+        allowed = get_args(kinds[one.name]) or (kinds[one.name],)
+        value = getattr(settings, one.name)
+        if value is None and type(None) in allowed:
+            continue
         if bounds := one.metadata.get("range"):
-            allowed = get_args(kinds[one.name]) or (kinds[one.name],)
-            value = getattr(settings, one.name)
-            if value is not None or type(None) not in allowed:
-                bounds.check(one.name, value, whole=float not in allowed)
+            bounds.check(one.name, value, whole=float not in allowed)
+        elif set(allowed) <= {bool, type(None)} and not isinstance(value, bool):
+            raise InputError(f"{one.name} must be True or False, not {value!r}")
 
 
 def plain(value: Any) -> Any:

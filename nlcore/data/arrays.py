@@ -45,10 +45,13 @@ def read_arrays(path: Path, label_column: str | None = None) -> Found:
 
 
 def read_test_arrays(path: Path) -> Found | None:
-    """`test_labels` and `test_inputs` of a .npz file; None if it has no such."""
+    """`test_labels` and `test_inputs` of a .npz file; None if it has no such, an `InputError` if it has one of both."""
     with _opened(path) as archive:
-        if not {"test_inputs", "test_labels"} <= set(archive.files):
+        found = {"test_inputs", "test_labels"} & set(archive.files)
+        if not found:
             return None
+        if len(found) == 1:
+            raise InputError(f"{path} has {found.pop()} alone; a test set is test_inputs and test_labels")
         return _words(archive["test_labels"], path), archive["test_inputs"]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from nlcore.basics.chance import SEEDS
-from nlcore.basics.errors import InputError, choose, first_line
+from nlcore.basics.errors import InputError, choose, first_line, require
 from nlcore.basics.files import user_path
 from nlcore.data.checks import (
     as_integers,
@@ -145,7 +145,10 @@ class Dataset:
         )
 
     def subset(self, n: int, seed: int = 0) -> "Dataset":
-        """The same task with `n` training images, drawn with the same share of every class; the test set is kept."""
+        """The same task with `n` training images, drawn with the same share of every class; the test set is kept.
+
+        It is drawn from its seed as noise is: where the whole has noise of the same seed, its labels are mostly wrong.
+        """
         labels, num_classes = self.train_labels, self.num_classes
         if not num_classes <= n <= len(labels):
             raise InputError(f"subset of {n} samples: {self.name} allows {num_classes} to {len(labels)}")
@@ -204,10 +207,12 @@ def load_dataset(
     InputError : an unknown name, a damaged file, a folder that is not laid out as expected, or no network when a
         download is needed.
     """
+    require(name, str, "the name of a dataset")
     if name.startswith(PREFIX):
         chosen = own_options(options | {"image_size": image_size})
         return Dataset(name, **read_own(name.removeprefix(PREFIX), chosen, data_root(root)))
-    choose("dataset", name, (*DATASETS, f"{PREFIX}YOUR_DATA"))
+    own = name not in DATASETS and user_path(name).exists()
+    choose("dataset", name, (*DATASETS, f"{PREFIX}{name if own else 'YOUR_DATA'}"))
     if options:
         raise InputError(f"{', '.join(options)}: only for own data, {PREFIX}FOLDER or {PREFIX}FILE, not for {name}")
     if name == "digits":
@@ -220,15 +225,8 @@ def load_dataset(
         return Dataset(name, **read_features(name, FEATURE_SETS[name], root))
     if name in FOLDER_DATASETS:
         decoded = load_folder_dataset(name, root, image_size)
-        return Dataset(
-            name,
-            decoded.train_images,
-            decoded.train_labels,
-            decoded.test_images,
-            decoded.test_labels,
-            decoded.class_names,
-            statistics=decoded.statistics,
-        )
+        parts = ("train_images", "train_labels", "test_images", "test_labels", "class_names", "statistics")
+        return Dataset(name, **{part: getattr(decoded, part) for part in parts})
     file_name = "cifar10" if name == "cifar10" else "cifar100"
     path = root / f"{file_name}.npz"
     if not path.exists():
@@ -273,9 +271,8 @@ def _read_npz(name: str, path: Path, class_names: tuple[str, ...]) -> Dataset:
         images = {s: torch.from_numpy(arrays[f"x_{s}"]).permute(0, 3, 1, 2).contiguous() for s in ("train", "test")}
         labels = {s: torch.from_numpy(arrays[f"y_{s}"].astype(np.int64)) for s in ("train", "test")}
     except Exception as error:
-        raise InputError(
-            f"{path} is damaged ({type(error).__name__}: {first_line(error)}); delete it to load again"
-        ) from error
+        why = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"{path} is damaged ({why}); delete it to load again") from error
     return Dataset(name, images["train"], labels["train"], images["test"], labels["test"], class_names)
 
 
@@ -283,9 +280,8 @@ def _download_cifar(name: str, path: Path) -> None:
     try:
         from torchvision import datasets
     except Exception as error:  # a CPU-only torch breaks torchvision with a RuntimeError, not an ImportError
-        raise InputError(
-            f"downloading {name} needs a working torchvision ({first_line(error)}); or put {path} there"
-        ) from error
+        why = f"downloading {name} needs a working torchvision ({first_line(error)})"
+        raise InputError(f"{why}; or put {path} there") from error
     source = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -296,4 +292,5 @@ def _download_cifar(name: str, path: Path) -> None:
             np.savez(target, x_train=train.data, y_train=train.targets, x_test=test.data, y_test=test.targets)
             os.replace(target, path)
     except Exception as error:
-        raise InputError(f"{name} is not in {path.parent} and could not be downloaded ({first_line(error)})") from error
+        why = f"{path} is not there, and {name} could not be downloaded ({first_line(error)})"
+        raise InputError(f"{why}; make that file, of x_train, y_train, x_test and y_test") from error

@@ -31,6 +31,7 @@ from nlcore.data.tables import TABLE_SUFFIXES, Table, read_table
 PREFIX = "path:"
 IMAGE_SIZE = 32  # side in pixels that image files are decoded at, unless something else is asked for
 SPLITS = Range(above=0, below=1)
+PARTS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}  # folders that are no classes
 OWN_IMAGES = (*IMAGE_SUFFIXES, ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
@@ -78,6 +79,8 @@ def own_options(values: dict[str, Any]) -> Options:
         choose("data option", name, names)
         if name.endswith("_column") and not isinstance(value, str | None):
             raise InputError(f"{name} is the name of a column, not {value!r}")
+    if isinstance(test := values.get("test"), str) and is_number(test):
+        values = values | {"test": float(test)}
     options = Options(**values)
     check_ranges(options)
     if options.text_column is not None and options.image_column is not None:
@@ -116,9 +119,10 @@ def read_own(path: str, options: Options, root: Path) -> dict[str, Any]:
     test = None
     if isinstance(options.test, str):
         test = _samples(_existing(options.test.removeprefix(PREFIX)), options)
-    elif options.test is None and path.lower().endswith(".npz"):
-        found = read_test_arrays(_existing(path))
-        test = found and Samples(*found)
+    if path.lower().endswith(".npz") and (found := read_test_arrays(_existing(path))):
+        if options.test is not None:
+            raise InputError(f"{path} brings a test set, test_inputs; leave out the other one, {options.test}")
+        test = Samples(*found)
     if test and test.kind != train.kind:
         raise InputError(f"{path} holds {train.kind}, and its test set {options.test} {test.kind}; they must be alike")
     if test and (unknown := sorted(set(test.labels) - set(names))):
@@ -188,6 +192,11 @@ def _class_folders(path: Path) -> list[tuple[str, str]]:
     classes = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
     if not classes:
         raise InputError(f"{path} has no folders: images lie in one folder a class")
+    if len(classes) > 1 and {folder.name.lower() for folder in classes} <= PARTS:
+        names = ", ".join(folder.name for folder in classes)
+        raise InputError(
+            f"{path} holds {names}: parts of a data set, not classes; name one, and another as its test set"
+        )
     found = []
     for folder in classes:
         check_name(str(folder))
@@ -224,15 +233,19 @@ def _class_names(labels: list[str], path: str) -> tuple[str, ...]:
         raise InputError(f"{path}: sample {labels.index('')} has no label")
     for name in counts:
         check_name(name, f"{path}: label ")
-    names = sorted(counts, key=lambda name: (0, float(name), name) if _is_number(name) else (1, 0.0, name))
+    names = sorted(counts, key=lambda name: (0, float(name), name) if is_number(name) else (1, 0.0, name))
     if len(names) < 2:
         raise InputError(f"{path} has {len(names)} class{'es' * (len(names) != 1)}; two are needed")
-    if once := [name for name in names if counts[name] == 1]:
+    once = [name for name in names if counts[name] == 1]
+    if len(once) > max(5, len(labels) / 4):
+        many = f"{len(once)} of {len(labels)} labels of {path} occur once, {once[0]!r} for example"
+        raise InputError(f"{many}: are these classes? label_column names another column")
+    if once:
         raise InputError(f"{path}: label {once[0]!r} occurs once; correct it, or leave that sample out")
     return tuple(names)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
     try:
         return np.isfinite(float(text))
     except ValueError:

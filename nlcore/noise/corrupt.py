@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from nlcore.basics.chance import SEEDS
-from nlcore.basics.errors import InputError, choose
+from nlcore.basics.errors import InputError, choose, require
 from nlcore.basics.ranges import Range, plain
 from nlcore.data.datasets import Dataset, load_dataset
 from nlcore.data.names import pictured
@@ -73,15 +73,17 @@ def corrupt(
           learns with the option `soft=True`; option `index` as above.
     rate : in [0, 1). A rate of 0 leaves every label as it is.
     seed : from 0 to 2**32 - 1, of a generator of its own; the global random state is neither read nor written.
-    opinion : of a clean model, for the noises that need one (see `opinion_epochs`). Nothing is trained here;
-        `nlcore.corrupt` does it where no opinion is passed.
+    opinion : of a clean model, for noises that need one, see `opinion_epochs`; `nlcore.corrupt` trains where none is.
 
     Raises
     ------
-    InputError : an unknown kind or option, a rate or a seed out of range, a rate out of the model's reach, labels that
-        do not fit the images, a label file that is missing, damaged, of another length or order, or more than labels;
-        an opinion that is missing or of other images.
+    InputError : an unknown kind or option, a rate or seed out of range or of the model's reach, labels that do not fit
+        the images, a label file that is missing, damaged, of another length or order, or more than labels, an opinion
+        that is missing or of other images.
     """
+    require(dataset, Dataset, "what gets noisy labels", "; load_dataset makes one")
+    require(kind, str, "the kind of noise")
+    require(opinion, CleanPredictions | None, "an opinion")
     rate, seed, options = plain(rate), SEEDS.check("seed", seed, whole=True), plain(options)
     check_noise(kind, rate, options)
     noisy = _made(dataset, kind, rate, seed, opinion, options)

@@ -85,6 +85,8 @@ def read_contents(path: str | Path, class_names: tuple[str, ...] = ()) -> Conten
         called = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f" ({called[1]})" if called else ", or is damaged,"
         raise InputError(f"{path} holds more than labels{what} and was not opened") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8; save it as UTF-8") from error
     except Exception as error:
         raise InputError(f"{path}: damaged or no label file, {type(error).__name__}: {first_line(error)}") from error
 

@@ -1,6 +1,7 @@
 """Whose label is it? The labels of a file, matched to the images of a dataset and checked against all that is known."""
 
 import logging
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def from_file(dataset: Dataset, path: Path, options: dict[str, str | int | None]
         _check_order(file.true_labels[position], dataset, rows, path)
     words = f"{kind} {path.name} {file.key} sha256={file.digest} of {name}".replace("  ", " ")
     noisy = NoisyLabels.measured(file.given_labels[position], true, dataset.num_classes, words, rows=rows)
-    warn_of_chance(noisy, dataset, path)
+    wrong = None if file.true_labels is None else file.given_labels != file.true_labels
+    if wrong is None or not warn_of_choice(wrong, position, dataset, path):
+        warn_of_chance(noisy, dataset, path)
     return noisy
 
 
@@ -50,6 +53,29 @@ def warn_of_chance(noisy: NoisyLabels, dataset: Dataset, path: Path) -> None:
             100 * noisy.rate,
             dataset.name,
         )
+
+
+def warn_of_choice(wrong: torch.Tensor, chosen: torch.Tensor, dataset: Dataset, path: Path) -> bool:
+    """Say so, and return it, where the labels of some rows (n,) are far more often wrong, or right, than those of all;
+    wrong (M,) bool.
+
+    A subset is drawn from its seed as noise is. Of one seed, both choose the same samples.
+    """
+    n, size = len(chosen), len(wrong)
+    share, inside = float(wrong.double().mean()), float(wrong[chosen].double().mean())
+    deviation = math.sqrt(share * (1 - share) / n * (size - n) / max(1, size - 1))
+    odd = abs(inside - share) > 6 * deviation + 1e-9
+    if odd:
+        log.warning(
+            "%s: %.0f %% of the labels are wrong in these %d samples of %s, %.0f %% in all; if both were drawn with "
+            "one seed, draw the labels with another: --seed 1",
+            path,
+            100 * inside,
+            n,
+            dataset.name,
+            100 * share,
+        )
+    return odd
 
 
 def _check_classes(labels: torch.Tensor, dataset: Dataset, path: Path) -> None:
@@ -75,6 +101,8 @@ def saved(dataset: Dataset, path: Path) -> NoisyLabels:
         raise InputError(f"{path} has {size} labels, {dataset.name} has {images} training images")
     words = f"{noisy.identity}, saved as {path.name}"
     if not torch.equal(samples, torch.arange(size)):
+        if noisy.true_labels is not None:
+            warn_of_choice(noisy.given_labels != noisy.true_labels, samples, dataset, path)
         noisy, words = noisy.at(samples), f"{words}, {len(samples)} of {size}"
     if noisy.true_labels is not None:
         _check_order(noisy.true_labels, dataset, rows, path)
@@ -136,4 +164,5 @@ def positions(file: LabelFile, dataset: Dataset, path: Path) -> tuple[torch.Tens
     if size == len(index):
         return torch.arange(size), None
     hint = "; a number in the first line is a label, not a header" if size == dataset.full_size + 1 else ""
-    raise InputError(f"{path} has {size} labels, {dataset.name} has {len(index)} training images{hint}")
+    part = "" if len(index) == dataset.full_size else f", of which {len(index)} are used; labels of all are needed"
+    raise InputError(f"{path} has {size} labels, {dataset.name} has {dataset.full_size} training images{part}{hint}")

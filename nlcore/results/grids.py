@@ -48,8 +48,12 @@ def read_grid(path: str | Path) -> dict[str, TrainConfig]:
         raise InputError(f"{path}: {error}") from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {first_line(error)}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8; save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}: {error.problem}" if mark else f": {first_line(error)}"
+        raise InputError(f"{path} is not YAML{place}") from error
     if not isinstance(values, dict) or not isinstance(values.get("cells"), list):
         raise InputError(f"{path} has no list `cells`")
     if unknown := sorted(set(values) - {"settings", "cells"}):

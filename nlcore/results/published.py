@@ -53,7 +53,8 @@ def comparison(folder: str | Path, published: pd.DataFrame | None = None) -> pd.
     """
     runs = read_results(folder)
     if runs.empty:
-        raise InputError(f"{folder} holds no result")
+        missing = "" if user_path(folder).is_dir() else ", for it is no folder"
+        raise InputError(f"{folder} holds no result{missing}")
     ours = runs.assign(**dict(zip(SETTING, zip(*map(_setting, runs.to_dict("records")), strict=True), strict=True)))
     ours["apart"] = told_apart(ours, OURS)
     theirs = None if published is None else _with_settings(published)

@@ -214,7 +214,7 @@ def run_all(
     InputError : a cell that is missing cannot be run, for what can be seen before any of them starts.
     """
     if workers < 1:
-        raise InputError(f"workers must be at least 1, not {workers}")
+        raise InputError(f"runs at the same time must be at least 1, not {workers}")
     outcomes: dict[str, Outcome] = {}
     folder = user_path(folder)
 

@@ -107,7 +107,7 @@ class TrainConfig:
 
     def __post_init__(self):
         if self.noise is None:
-            object.__setattr__(self, "noise", "given" if self.dataset.startswith(PREFIX) else "symmetric")
+            object.__setattr__(self, "noise", "given" if str(self.dataset).startswith(PREFIX) else "symmetric")
 
     def resolved(self, dataset: Dataset | None = None) -> "TrainConfig":
         """The same run with every None filled in (except `subset`), and checked.
@@ -118,6 +118,9 @@ class TrainConfig:
         ------
         InputError : an unknown name or a value out of range.
         """
+        for one in fields(self):
+            if one.type is not Any and "range" not in one.metadata:
+                _check_type(one.name, plain(getattr(self, one.name)), one.type)
         choose("method", self.method, METHODS)
         choose("preset", self.preset, PRESETS)
         config = plain_fields(self if dataset is None else self.on(dataset.name))
@@ -224,10 +227,7 @@ def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfi
         if home is None or name in ("ssl", "settings"):
             valid = sorted({name for names in homes.values() for name in names} - {"ssl", "settings"})
             raise InputError(f"unknown parameter {name!r}; choose one of: {', '.join(valid)}")
-        kind = homes[home][name]
-        if not _is_a(value, kind):
-            words = getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)
-            raise InputError(f"{name} must be of type {words}, not {value!r}")
+        _check_type(name, value, homes[home][name])
         changes[home][name] = value
     config = replace(config, **changes["config"])
     if changes["settings"]:
@@ -238,6 +238,13 @@ def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfi
         choose("preset", config.preset, PRESETS)
         config = replace(config, ssl=replace(config.ssl or defaults(config)[1], **changes["ssl"]))
     return config
+
+
+def _check_type(name: str, value: Any, annotation: Any) -> None:
+    """Raise an `InputError` unless a value fits the annotation of the field of that name."""
+    if not _is_a(value, annotation):
+        words = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+        raise InputError(f"{name} must be of type {words}, not {value!r}")
 
 
 def _is_a(value: Any, annotation: Any) -> bool:

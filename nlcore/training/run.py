@@ -1,13 +1,15 @@
 """A configuration's run from its data to its result. What happens in an epoch is in `nlcore.training.engine`."""
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 
-from nlcore.basics.errors import Paused
+from nlcore.basics.errors import Paused, require
 from nlcore.basics.files import locked, user_path
 from nlcore.basics.machine import cpu_threads, reset_peak_memory
 from nlcore.basics.ranges import Range
@@ -56,6 +58,9 @@ def train(
     Paused : stopped after an epoch, by the time budget or by SIGTERM (with a folder).
     """
     started = time.perf_counter()
+    require(config, TrainConfig, "the configuration")
+    if dataset is not None:
+        require(dataset, Dataset, "the data of a run", "; load_dataset makes one")
     config = config.resolved(dataset)
     folder = None if folder is None else user_path(folder)
     if time_budget is not None:
@@ -115,6 +120,24 @@ def sigterm_asked(listen: bool) -> Iterator[threading.Event]:
         yield asked
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def first_interrupt_stops() -> Iterator[None]:
+    """Inside the block Ctrl-C asks for a stop after the epoch, as SIGTERM does; a second one ends it at once."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, signal.SIG_IGN):  # nobody listens: not yet in training
+            raise KeyboardInterrupt
+        print("nlcore: stopping after this epoch; Ctrl-C once more stops at once and loses it", file=sys.stderr)
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def prepare(config: TrainConfig, dataset: Dataset | None = None) -> tuple[Dataset, NoisyLabels]:

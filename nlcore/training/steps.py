@@ -157,6 +157,5 @@ def precision(state: State) -> torch.autocast:
 def require_finite(value: torch.Tensor, state: State) -> None:
     """Raise a `DivergenceError` for NaN or infinity. Once an epoch: asking in every step would make a GPU wait."""
     if not bool(value.isfinite()):
-        raise DivergenceError(
-            f"the loss became {'NaN' if bool(value.isnan()) else 'infinite'} in epoch {state.epoch + 1}"
-        )
+        became = "NaN" if bool(value.isnan()) else "infinite"
+        raise DivergenceError(f"the loss became {became} in epoch {state.epoch + 1}; try a smaller learning_rate")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -412,6 +413,7 @@ def test_the_numbers_of_a_test_set_have_to_be_held_by_float32_but_not_to_differ(
     np.savez(path, inputs=rows, labels=labels, test_inputs=alike * 1e300, test_labels=labels[:2])
     with pytest.raises(InputError, match=r"t\.npz, test_inputs: row 0, column 0: 2e\+303 is too large for float32"):
         load_dataset(f"path:{path}")
+    np.savez(path, inputs=rows, labels=labels)
     np.savez(tmp_path / "other.npz", inputs=alike * 1e300, labels=labels[:2])
     with pytest.raises(InputError, match=r"other\.npz: row 0, column 0: 2e\+303 is too large for float32"):
         load_dataset(f"path:{path}", test=str(tmp_path / "other.npz"))
@@ -467,6 +469,34 @@ def test_a_test_set_is_of_the_same_kind(images, tmp_path):
         load_dataset(f"path:{tmp_path / 'flowers.csv'}", label_column="species", test=f"path:{tmp_path / 'test.csv'}")
 
 
+def test_a_test_set_in_a_file_of_arrays_is_whole_and_the_only_one(tmp_path):
+    arrays = {"x": np.random.default_rng(0).normal(size=(8, 2)), "y": np.arange(8) % 2}
+    path = tmp_path / "a.npz"
+    np.savez(path, **arrays, test_inputs=arrays["x"][:4])
+    with pytest.raises(InputError, match=r"a\.npz has test_inputs alone; a test set is test_inputs and test_labels"):
+        load_dataset(f"path:{path}")
+    np.savez(path, **arrays, test_inputs=arrays["x"][:4], test_labels=arrays["y"][:4])
+    assert len(load_dataset(f"path:{path}").test_labels) == 4
+    with pytest.raises(InputError, match=r"a\.npz brings a test set, test_inputs; leave out the other one, 0\.5"):
+        load_dataset(f"path:{path}", test=0.5)
+
+
+def test_a_share_may_be_a_word_and_a_path_may_lack_its_prefix(tmp_path, monkeypatch):
+    messages().to_csv(tmp_path / "m.csv", index=False)
+    for share in (0.25, "0.25"):
+        assert len(load_dataset(f"path:{tmp_path / 'm.csv'}", test=share, text_column="text").test_labels) == 30
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"unknown dataset 'm\.csv'; choose one of: .*, path:m\.csv$"):
+        load_dataset("m.csv")
+
+
+def test_a_column_that_tells_samples_apart_is_no_label(tmp_path):
+    messages().to_csv(tmp_path / "m.csv", index=False)
+    words = r"120 of 120 labels of .*m\.csv occur once, '1000' for example: are these classes\?"
+    with pytest.raises(InputError, match=words):
+        load_dataset(f"path:{tmp_path / 'm.csv'}", label_column="id", text_column="text")
+
+
 def test_options_that_do_not_fit_the_data_are_refused(images, tmp_path):
     with pytest.raises(InputError, match=r"label_column is for \.csv, .*, not for .*photos"):
         load_dataset(f"path:{images}", label_column="kind")
@@ -489,6 +519,11 @@ def test_a_mistake_in_a_folder_is_one_line(images, tmp_path):
         load_dataset(f"path:{images / 'empty'}")
     with pytest.raises(InputError, match="there is no folder or file"):
         load_dataset(f"path:{tmp_path / 'nowhere'}")
+    parts = images.parent / "parts"
+    for part in ("train", "Test"):
+        shutil.copytree(images / "dark", parts / part / "dark")
+    with pytest.raises(InputError, match="holds Test, train: parts of a data set, not classes; name one"):
+        load_dataset(f"path:{parts}")
     (tmp_path / "data.xlsx").touch()
     with pytest.raises(InputError, match="neither a folder nor one of"):
         load_dataset(f"path:{tmp_path / 'data.xlsx'}")

@@ -13,6 +13,7 @@ from nlcore import InputError, corrupt, load_dataset
 from nlcore.data.cifar_classes import CIFAR100_CLASSES, CIFAR100_SUPERCLASS
 from nlcore.noise import corrupt as noise
 from nlcore.noise.corrupt import NOISES, opinion_epochs, split_kind
+from nlcore.noise.labels import write_csv
 from nlcore.noise.models import ASYMMETRIC_PAIRS, CleanPredictions
 
 KINDS = ("symmetric", "asymmetric", "pairflip", "idn_xia", "idn_shared", "mixed")
@@ -436,6 +437,33 @@ def test_a_file_may_hold_just_the_labels_of_a_subset(tens, tmp_path):
     given = shuffled_labels(subset)
     kind = write(tmp_path / "labels.csv", given, subset.train_labels)
     assert torch.equal(corrupt(subset, kind, None, 0).given_labels, given)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".csv"])
+def test_a_subset_of_the_noises_seed_is_noticed(suffix, tmp_path, caplog):
+    """Both are the first places of one permutation: nearly all labels of the subset are wrong."""
+    digits, path = load_dataset("digits"), tmp_path / f"labels{suffix}"
+
+    def kept(seed: int) -> str:
+        noisy = corrupt(digits, "symmetric", 0.4, seed)
+        noisy.save(path) if suffix == ".npz" else write_csv(path, digits, noisy)
+        return f"file:{path}"
+
+    assert corrupt(digits.subset(200), kept(1), None, 0).rate == pytest.approx(0.36, abs=0.1) and not caplog.messages
+    assert corrupt(digits.subset(200), kept(0), None, 0).rate > 0.85
+    (message,) = caplog.messages
+    assert "93 % of the labels are wrong in these 200 samples of digits, 36 % in all" in message.replace("92 %", "93 %")
+    assert "draw the labels with another: --seed 1" in message
+
+
+def test_what_is_no_dataset_no_kind_or_no_opinion_is_one_line():
+    digits = load_dataset("digits")
+    with pytest.raises(InputError, match="must be of type Dataset, not str; load_dataset makes one"):
+        corrupt("digits", "symmetric", 0.4, 0)
+    with pytest.raises(InputError, match="the kind of noise must be of type str, not NoneType"):
+        corrupt(digits, None, 0.4, 0)
+    with pytest.raises(InputError, match="an opinion must be of type CleanPredictions, not list"):
+        corrupt(digits, "idn_pmd", 0.4, 0, opinion=[[1.0]])
 
 
 def test_saved_labels_are_a_label_file_too_and_keep_all_that_they_know(tens, make_dataset, tmp_path):

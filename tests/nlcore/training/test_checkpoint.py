@@ -21,6 +21,7 @@ from nlcore.training import checkpoint
 from nlcore.training import run as one_run
 from nlcore.training.checkpoint import MAGIC, NAME, PREVIOUS, read
 from nlcore.training.mixmatch import PAPER_SSL
+from nlcore.training.run import first_interrupt_stops
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -353,7 +354,7 @@ TRAIN = "train --method dividemix --subset 120 --epochs 20 --warmup-epochs 1 --s
 def interrupted(tmp_path_factory):
     """Two processes of the command line, at the same time: each got its signal when it had written a checkpoint."""
     ended = {}
-    for number in (signal.SIGKILL, signal.SIGTERM):
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
         out = tmp_path_factory.mktemp(number.name)
         command = [sys.executable, "-c", EVERY_EPOCH, *TRAIN, "--out", str(out)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -405,6 +406,33 @@ def test_sigterm_lets_an_epoch_end_and_the_same_command_finishes(interrupted, mo
     assert run.stderr == f"nlcore: stopped after epoch {run.done} of 20; the same command goes on\n"
     finish(run.out, monkeypatch)
     assert read(run.out / NAME)["samples"] == undisturbed.samples
+
+
+def test_ctrl_c_lets_an_epoch_end_as_sigterm_does_and_says_what_it_waits_for(interrupted, monkeypatch, undisturbed):
+    run = interrupted[signal.SIGINT]
+    assert run.process.returncode == 75 and 1 <= run.done < 20
+    waiting, stopped = run.stderr.splitlines()
+    assert waiting == "nlcore: stopping after this epoch; Ctrl-C once more stops at once and loses it"
+    assert stopped == f"nlcore: stopped after epoch {run.done} of 20; the same command goes on"
+    finish(run.out, monkeypatch)
+    assert read(run.out / NAME)["samples"] == undisturbed.samples
+
+
+def test_a_second_ctrl_c_and_one_that_nobody_waits_for_end_at_once(tmp_path, capsys):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), first_interrupt_stops():
+        signal.raise_signal(signal.SIGINT)  # outside of a run
+    seen = []
+
+    def twice(epoch):
+        seen.append(epoch.row["epoch"])
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), first_interrupt_stops():
+        train(small(epochs=3), folder=tmp_path, on_epoch=twice)
+    assert seen == [1] and capsys.readouterr().err.count("stopping after this epoch") == 1
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_handler_of_sigterm_comes_back_after_a_run(tmp_path):

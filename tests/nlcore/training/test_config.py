@@ -4,8 +4,9 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 
-from nlcore import InputError, TrainConfig
+from nlcore import InputError, TrainConfig, load_dataset, train
 from nlcore.basics.ranges import check_ranges
 from nlcore.methods import METHODS, anchor, tssd
 from nlcore.training.config import with_overrides
@@ -141,6 +142,37 @@ def test_numbers_of_numpy_become_those_of_python():
     config = with_overrides(config, {"tau": np.float64(0.5), "batch_size": np.int64(16)})
     expected = with_overrides(TrainConfig(seed=3, rate=0.5, epochs=4), {"batch_size": 16, "feature_rounds": 2})
     assert json.dumps(config.resolved().to_dict()) == json.dumps(expected.resolved().to_dict())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": None}, "dataset must be of type str, not None"),
+        ({"noise_options": None}, r"noise_options must be of type dict.*, not None"),
+        ({"ssl": 3}, r"ssl must be of type .*SSLConfig.*, not 3"),
+        ({"device": torch.device("cpu")}, "device must be of type str, not device"),
+        ({"flip": "no"}, "flip must be of type bool.*, not 'no'"),
+        ({"compile": 1}, "compile must be of type bool, not 1"),
+        ({"subset": "200"}, "subset must be at least 1, not '200', which is no number"),
+        ({"seed": None}, r"seed must lie in .*, not None, which is no number"),
+        ({"rate": "0.4"}, r"rate must lie in \[0, 1\), not '0\.4', which is no number"),
+        ({"ssl": SSLConfig(strong="yes")}, "strong must be True or False, not 'yes'"),
+    ],
+    ids=str,
+)
+def test_a_value_of_another_type_is_one_clear_line(changes, message):
+    with pytest.raises(InputError, match=f"^{message}"):
+        TrainConfig(**changes).resolved()
+
+
+def test_a_run_takes_a_configuration_and_a_dataset():
+    for what in ("digits", None, {"dataset": "digits"}):
+        with pytest.raises(InputError, match="the configuration must be of type TrainConfig, not "):
+            train(what)
+    with pytest.raises(InputError, match="the data of a run must be of type Dataset, not int; load_dataset makes one"):
+        train(TrainConfig(), dataset=3)
+    with pytest.raises(InputError, match="the name of a dataset must be of type str, not int"):
+        load_dataset(3)
 
 
 def test_the_paper_presets_of_the_two_methods_train_on_strong_views_and_dividemix_does_not():

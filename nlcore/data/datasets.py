@@ -215,6 +215,8 @@ def load_dataset(
     choose("dataset", name, (*DATASETS, f"{PREFIX}{name if own else 'YOUR_DATA'}"))
     if options:
         raise InputError(f"{', '.join(options)}: only for own data, {PREFIX}FOLDER or {PREFIX}FILE, not for {name}")
+    if image_size is not None and name not in FOLDER_DATASETS:
+        raise InputError(f"image_size is for images that lie in files, not for {name}")
     if name == "digits":
         return _load_digits()
     if name == "glyphs":

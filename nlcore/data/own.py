@@ -113,12 +113,12 @@ def read_own(path: str, options: Options, root: Path) -> dict[str, Any]:
         but numbers, numbers that float32 does not hold: one line that names it.
     """
     train = _samples(_existing(path), options)
+    if options.image_size is not None and train.files is None:
+        raise InputError(f"image_size is for images that lie in files, and {path} holds {train.kind}")
     names = _class_names(train.labels, path)
     number = {name: k for k, name in enumerate(names)}
     labels = torch.tensor([number[label] for label in train.labels])
-    test = None
-    if isinstance(options.test, str):
-        test = _samples(_existing(options.test.removeprefix(PREFIX)), options)
+    test = _samples(_existing(options.test.removeprefix(PREFIX)), options) if isinstance(options.test, str) else None
     if path.lower().endswith(".npz") and (found := read_test_arrays(_existing(path))):
         if options.test is not None:
             raise InputError(f"{path} brings a test set, test_inputs; leave out the other one, {options.test}")
@@ -238,7 +238,7 @@ def _class_names(labels: list[str], path: str) -> tuple[str, ...]:
         raise InputError(f"{path} has {len(names)} class{'es' * (len(names) != 1)}; two are needed")
     once = [name for name in names if counts[name] == 1]
     if len(once) > max(5, len(labels) / 4):
-        many = f"{len(once)} of {len(labels)} labels of {path} occur once, {once[0]!r} for example"
+        many = f"{path}: {len(once)} of {len(labels)} labels occur once, {once[0]!r} for example"
         raise InputError(f"{many}: are these classes? label_column names another column")
     if once:
         raise InputError(f"{path}: label {once[0]!r} occurs once; correct it, or leave that sample out")

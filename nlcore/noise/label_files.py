@@ -160,7 +160,8 @@ def class_numbers(
     if None in numbers:
         bad = numbers.index(None)
         place, text = contents.place(name, int((codes == bad).argmax())), _text(values[bad])
-        near = difflib.get_close_matches(text, class_names, 3, 0.0)
+        words = [name for name in class_names if not name.isdigit()]
+        near = difflib.get_close_matches(text, words, 3, 0.0)
         names = f" or a class name is needed; the nearest: {', '.join(near)}" if near else " is needed"
         raise InputError(f"{place} holds {text!r} where an integer{names}")
     return np.array(numbers, np.int64)[codes]

@@ -225,6 +225,8 @@ def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfi
     for name, value in plain(overrides).items():
         home = next((home for home in homes if name in homes[home]), None)
         if home is None or name in ("ssl", "settings"):
+            if owners := [other for other, brought in METHODS.items() if hasattr(brought.PRESETS["tuned"], name)]:
+                raise InputError(f"{name} is a setting of {', '.join(owners)}, not of {method}")
             valid = sorted({name for names in homes.values() for name in names} - {"ssl", "settings"})
             raise InputError(f"unknown parameter {name!r}; choose one of: {', '.join(valid)}")
         _check_type(name, value, homes[home][name])

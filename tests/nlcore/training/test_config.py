@@ -197,6 +197,11 @@ def test_an_unknown_override_lists_the_valid_names(name):
         with_overrides(TrainConfig(), {name: 1})
 
 
+def test_a_setting_of_another_method_names_its_methods():
+    with pytest.raises(InputError, match=r"^tau is a setting of dividemix, tssd, anchor, not of ce$"):
+        with_overrides(TrainConfig(method="ce"), {"tau": 0.7})
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("tau", "high"), ("epochs", 2.5), ("epochs", True), ("meta", 3), ("flip", "maybe"), ("views", [2])],

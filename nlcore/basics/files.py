@@ -44,6 +44,15 @@ def save_file(path: Path, content: str | bytes) -> None:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def writable_folder(folder: Path) -> None:
+    """Make a folder, with those above it; an `InputError` of one line says why it cannot be made, or not written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
+
+
 @contextlib.contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
     """Make a folder and have it to oneself inside the block. Afterwards nothing is left of the lock, nor of a folder

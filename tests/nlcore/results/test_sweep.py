@@ -244,16 +244,18 @@ def test_two_sweeps_at_once_run_every_cell_exactly_once(tmp_path):
     assert all(is_stored(config, tmp_path) for config in cells.values())
 
 
-def test_a_folder_that_cannot_be_written_is_one_line_for_each_cell(tmp_path):
+def test_a_folder_that_cannot_be_written_is_one_line_before_any_cell(tmp_path):
     (tmp_path / "file").write_text("")
-    (outcome,) = run_all(by_name([TINY]), tmp_path / "file", 1)
-    assert outcome.status == "failed" and "cannot write" in str(outcome.error)
+    for place in ("file", "file/deeper"):
+        with pytest.raises(InputError, match=f"^cannot write into .*{place}: .*") as error:
+            run_all(by_name([TINY, replace(TINY, seed=1)]), tmp_path / place, 1)
+        assert "\n" not in str(error.value)
 
 
 def test_empty_grid_and_no_worker_are_refused(tmp_path):
     with pytest.raises(InputError, match="no cell"):
         run_grid([], tmp_path)
-    with pytest.raises(InputError, match="workers must be at least 1"):
+    with pytest.raises(InputError, match="runs at the same time must be at least 1"):
         run_grid([TINY], tmp_path, workers=0)
 
 

@@ -74,7 +74,7 @@ class AnchorConfig:
     voters : K, anchors that may vote on one sample.
     threshold : `own_class`, see `own_class_threshold`, or `none`.
     vote : `majority`; `soft` votes times the estimated transition; or `pooled`, the mean of these and the network's
-        own probabilities: sure of what both are sure of, and right as often as it says.
+        own probabilities: sure of what both are sure of, and too modest rather than too sure.
     vote_temperature : of soft votes.
     accept : smallest share of the votes (or posterior) of an accepted verdict.
     correct : use accepted verdicts; else every hard sample stays unlabelled.

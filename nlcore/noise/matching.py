@@ -98,7 +98,8 @@ def saved(dataset: Dataset, path: Path) -> NoisyLabels:
     rows = None if noisy.rows is None else (samples >= 0).nonzero().flatten()  # some images may have no label
     samples = samples if rows is None else samples[rows]
     if not len(samples) or bool((samples < 0).any()):
-        raise InputError(f"{path} has {size} labels, {dataset.name} has {images} training images")
+        why = "of other rows, or of another data set" if size >= images else "fewer than there are"
+        raise InputError(f"{path} has {size} labels, {dataset.name} has {images} training images: {why}")
     words = f"{noisy.identity}, saved as {path.name}"
     if not torch.equal(samples, torch.arange(size)):
         if noisy.true_labels is not None:
@@ -164,5 +165,9 @@ def positions(file: LabelFile, dataset: Dataset, path: Path) -> tuple[torch.Tens
     if size == len(index):
         return torch.arange(size), None
     hint = "; a number in the first line is a label, not a header" if size == dataset.full_size + 1 else ""
-    part = "" if len(index) == dataset.full_size else f", of which {len(index)} are used; labels of all are needed"
+    part = (
+        ""
+        if len(index) == dataset.full_size
+        else f", of which {len(index)} are used: it needs labels of all or of these"
+    )
     raise InputError(f"{path} has {size} labels, {dataset.name} has {dataset.full_size} training images{part}{hint}")

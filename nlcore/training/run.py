@@ -124,7 +124,10 @@ def sigterm_asked(listen: bool) -> Iterator[threading.Event]:
 
 @contextmanager
 def first_interrupt_stops() -> Iterator[None]:
-    """Inside the block Ctrl-C asks for a stop after the epoch, as SIGTERM does; a second one ends it at once."""
+    """Inside the block Ctrl-C asks for a stop after the epoch, as SIGTERM does; a second one ends it at once.
+
+    Where Ctrl-C is ignored, as by a job in the background, it stays so.
+    """
 
     def ask(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)
@@ -133,7 +136,9 @@ def first_interrupt_stops() -> Iterator[None]:
         print("nlcore: stopping after this epoch; Ctrl-C once more stops at once and loses it", file=sys.stderr)
         signal.raise_signal(signal.SIGTERM)
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = signal.getsignal(signal.SIGINT)
+    if before != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, ask)
     try:
         yield
     finally:

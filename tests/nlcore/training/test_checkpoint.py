@@ -431,6 +431,10 @@ def test_a_second_ctrl_c_and_one_that_nobody_waits_for_end_at_once(tmp_path, cap
 
     with pytest.raises(KeyboardInterrupt), first_interrupt_stops():
         train(small(epochs=3), folder=tmp_path, on_epoch=twice)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with first_interrupt_stops():
+        signal.raise_signal(signal.SIGINT)  # of a job in the background
+    assert signal.signal(signal.SIGINT, before) == signal.SIG_IGN
     assert seen == [1] and capsys.readouterr().err.count("stopping after this epoch") == 1
     assert signal.getsignal(signal.SIGINT) is before
 

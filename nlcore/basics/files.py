@@ -44,13 +44,13 @@ def save_file(path: Path, content: str | bytes) -> None:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def writable_folder(folder: Path) -> None:
-    """Make a folder, with those above it; an `InputError` of one line says why it cannot be made, or not written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
+def check_writable(folder: Path) -> None:
+    """An `InputError` of one line where a folder cannot be made, or not be written. Nothing is made."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"cannot write into {folder}: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write into {folder}: no permission for {there}")
 
 
 @contextlib.contextmanager

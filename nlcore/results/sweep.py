@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from nlcore.basics.cores import at_most_cores
 from nlcore.basics.errors import InputError, NotBegun, Paused, choose, first_line
-from nlcore.basics.files import save_file, user_path, writable_folder
+from nlcore.basics.files import check_writable, save_file, user_path
 from nlcore.basics.machine import code_version
 from nlcore.basics.progress import Board, duration, reused
 from nlcore.data.datasets import DATASETS
@@ -234,7 +234,7 @@ def run_all(
     for name in missing:
         check_cell(name, cells[name])
     if missing:
-        writable_folder(folder)
+        check_writable(folder)
         workers = min(at_most_cores(workers, "runs at a time"), len(missing))
         if deadline is not None:
             expected = {name: expected_seconds(cells[name], folder) for name in missing}

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -314,7 +315,10 @@ def test_an_interruption_leaves_no_kernel_behind(project: Project, number: int) 
         project.write(f"import os, time\nopen('{name}.pid', 'w').write(str(os.getpid()))\ntime.sleep(600)", name=name)
     shutil.copytree(ROOT / "tools", project.root / "tools")  # its root is the folder that it lies in
     command = [sys.executable, "-m", "tools.execute", "--profile", "smoke", "--jobs", "2"]
-    process = subprocess.Popen(command, cwd=project.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # A job in the background, as these tests may be, ignores Ctrl-C, and so do its children.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(command, cwd=project.root, preexec_fn=listen, **pipes)
     files = [project.root / "notebooks" / f"{name}.pid" for name in ("one", "two")]
     while not all(file.is_file() and file.read_text() for file in files):
         assert process.poll() is None, process.stdout.read()

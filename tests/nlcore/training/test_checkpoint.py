@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -359,7 +360,10 @@ def interrupted(tmp_path_factory):
         command = [sys.executable, "-c", EVERY_EPOCH, *TRAIN, "--out", str(out)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        ended[number] = SimpleNamespace(out=out, process=subprocess.Popen(command, env=environment, **pipes))
+        # A job in the background, as these tests may be, ignores Ctrl-C, and so do its children.
+        listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        process = subprocess.Popen(command, env=environment, preexec_fn=listen, **pipes)
+        ended[number] = SimpleNamespace(out=out, process=process)
     waiting, deadline = dict(ended), time.monotonic() + 60
     while waiting and time.monotonic() < deadline:
         for number, run in list(waiting.items()):
@@ -418,8 +422,15 @@ def test_ctrl_c_lets_an_epoch_end_as_sigterm_does_and_says_what_it_waits_for(int
     assert read(run.out / NAME)["samples"] == undisturbed.samples
 
 
-def test_a_second_ctrl_c_and_one_that_nobody_waits_for_end_at_once(tmp_path, capsys):
-    before = signal.getsignal(signal.SIGINT)
+@pytest.fixture
+def terminal():
+    """Ctrl-C as in a terminal: a job in the background, as these tests may be, ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_ctrl_c_and_one_that_nobody_waits_for_end_at_once(tmp_path, capsys, terminal):
     with pytest.raises(KeyboardInterrupt), first_interrupt_stops():
         signal.raise_signal(signal.SIGINT)  # outside of a run
     seen = []
@@ -431,12 +442,15 @@ def test_a_second_ctrl_c_and_one_that_nobody_waits_for_end_at_once(tmp_path, cap
 
     with pytest.raises(KeyboardInterrupt), first_interrupt_stops():
         train(small(epochs=3), folder=tmp_path, on_epoch=twice)
+    assert seen == [1] and capsys.readouterr().err.count("stopping after this epoch") == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_job_in_the_background_goes_on_ignoring_ctrl_c(terminal):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with first_interrupt_stops():
-        signal.raise_signal(signal.SIGINT)  # of a job in the background
-    assert signal.signal(signal.SIGINT, before) == signal.SIG_IGN
-    assert seen == [1] and capsys.readouterr().err.count("stopping after this epoch") == 1
-    assert signal.getsignal(signal.SIGINT) is before
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
 def test_the_handler_of_sigterm_comes_back_after_a_run(tmp_path):

@@ -46,11 +46,12 @@ def save_file(path: Path, content: str | bytes) -> None:
 
 def check_writable(folder: Path) -> None:
     """An `InputError` of one line where a folder cannot be made, or not be written. Nothing is made."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise InputError(f"cannot write into {folder}: {there} is no folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write into {folder}: no permission for {there}")
+    try:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

@@ -82,7 +82,6 @@ def corrupt(
         that is missing or of other images.
     """
     require(dataset, Dataset, "what gets noisy labels", "; load_dataset makes one")
-    require(kind, str, "the kind of noise")
     require(opinion, CleanPredictions | None, "an opinion")
     rate, seed, options = plain(rate), SEEDS.check("seed", seed, whole=True), plain(options)
     check_noise(kind, rate, options)
@@ -177,6 +176,7 @@ def label_file(kind: str, dataset_name: str, options: dict[str, Any]) -> Path | 
 
 def split_kind(kind: str) -> tuple[str, str]:
     """`"human:worst"` -> `("human", "worst")`, `"pairflip"` -> `("pairflip", "")`; an `InputError` if there is none."""
+    require(kind, str, "the kind of noise")
     base, _, argument = kind.partition(":")
     if argument and base in NOISES and base not in WITHOUT_RATE:
         raise InputError(f"noise {kind!r} is named {base}; say its rate apart: --rate {argument}, or rate={argument}")

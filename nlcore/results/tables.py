@@ -26,8 +26,9 @@ def read_results(folder: str | Path) -> pd.DataFrame:
 
     Columns: dataset, subset, noise, rate, realised_rate, method, preset, networks, budget, network, seed, images (that
     were trained on), epochs, holdout, best, last, last10, fair, wall_seconds, peak_memory_mb, device, code; auroc and
-    average_precision of the last division, see `nlcore.training.report.label_order`, None where there is none; path. A
-    file that is not a result is logged, by name, and left out.
+    average_precision of the last division, see `nlcore.training.report.label_order`, None where there is none;
+    settings, a dictionary of the whole configuration but for seed and machine; path. A file that is not a result is
+    logged, by name, and left out.
     """
     rows, folder = [], user_path(folder)
     for path in sorted(folder.rglob("*.json")):
@@ -49,7 +50,8 @@ def _row(values: dict[str, Any]) -> dict[str, Any]:
     row |= {name: values[name] for name in ("images", *STATISTICS, "wall_seconds", "peak_memory_mb")}
     row |= {"device": environment["device"], "code": environment["code"]}
     last = (values.get("history") or [{}])[-1]
-    return row | {name: last.get(name) for name in ("auroc", "average_precision")}
+    row |= {name: last.get(name) for name in ("auroc", "average_precision")}
+    return row | {"settings": _settings(config)}
 
 
 HOW = ("device", "threads", "precision", "compile")  # a run is computed, not what is run
@@ -58,23 +60,22 @@ HOW = ("device", "threads", "precision", "compile")  # a run is computed, not wh
 def told_apart(runs: pd.DataFrame, by: list[str]) -> pd.Series:
     """The settings in which runs differ that agree in the columns `by`, in words for each run: `tau=0.5`.
 
-    Empty where they are alike but for their seeds: only such runs may be averaged. Their files are read again. A
-    setting that one of them does not name, because older code made it, is not compared.
+    Empty where they are alike but for their seeds: only such runs may be averaged. A setting that one of them
+    does not name, because older code made it, is not compared.
     """
     words = pd.Series("", runs.index, dtype=str)
     for _, alike in runs.groupby(by, sort=False, dropna=False):
-        settings = [_settings(Path(path)) for path in alike["path"]]
+        settings = alike["settings"].tolist()
         named = [name for name in settings[0] if all(name in others for others in settings)]
         apart = [name for name in named if any(others[name] != settings[0][name] for others in settings)]
         words[alike.index] = [", ".join(f"{name}={values[name]}" for name in apart) for values in settings]
     return words
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    """What the configuration of a stored result says, but for its seed, by the names that `--set` has for it."""
-    values = json.loads(path.read_text(encoding="utf-8"))["config"]
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What a stored configuration says, but for its seed, by the names that `--set` has for it."""
     flat: dict[str, Any] = {}
-    for name, value in values.items():
+    for name, value in config.items():
         flat |= value if isinstance(value, dict) else {name: value}
     kind, colon, file = flat["noise"].partition(":")
     flat["noise"] = f"{kind}{colon}{Path(file).name}"  # the same file may lie elsewhere on another machine
@@ -102,7 +103,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     mixed = (frame.groupby(CELL, dropna=False)[["subset", "epochs"]].nunique(dropna=False) > 1).any(axis=1)
     if mixed.any():
         raise InputError(f"runs of different length or subset in {' '.join(map(str, mixed.idxmax()))}")
-    apart = told_apart(frame[frame["path"] != ""], CELL)
+    apart = told_apart(frame, CELL)
     if apart.any():
         row = frame.loc[apart.ne("").idxmax()]
         raise InputError(f"runs that differ in more than their seed in {_cell(row)}: {', '.join(apart.unique())}")

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from nlcore.basics.digests import content_digest
-from nlcore.basics.errors import require
 from nlcore.basics.files import in_file_name, write_atomically
 from nlcore.basics.machine import code_version, cpu_threads
 from nlcore.basics.progress import reused, steps
@@ -58,7 +57,6 @@ def corrupt(
     dataset: Dataset, kind: str, rate: float | None, seed: int, opinion: CleanPredictions | None = None, **options
 ) -> NoisyLabels:
     """`nlcore.noise.corrupt.corrupt`, with the opinion of a model that is trained here where none is passed."""
-    require(kind, str, "the kind of noise")
     if opinion is None and (epochs := opinion_epochs(kind, rate, options)):
         opinion = clean_predictions(dataset, seed, epochs)
     return noise.corrupt(dataset, kind, rate, seed, opinion, **options)

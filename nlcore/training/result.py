@@ -5,13 +5,12 @@ import hashlib
 import io
 import json
 import math
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nlcore.basics.errors import InputError
-from nlcore.basics.files import save_file, user_path
+from nlcore.basics.files import check_writable, save_file, user_path
 from nlcore.basics.machine import code_version, environment, peak_memory_mb
 from nlcore.noise.labels import NoisyLabels
 from nlcore.training.config import TrainConfig
@@ -154,12 +153,7 @@ def check_output_folder(folder: str | Path, config: TrainConfig) -> None:
         labels under the same names, or a damaged one.
     """
     folder = user_path(folder)
-    try:
-        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        with tempfile.TemporaryFile(dir=nearest):
-            pass
-    except OSError as error:
-        raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
+    check_writable(folder)
     present = folder / "result.json"
     if not present.exists():
         return

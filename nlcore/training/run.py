@@ -59,8 +59,7 @@ def train(
     """
     started = time.perf_counter()
     require(config, TrainConfig, "the configuration")
-    if dataset is not None:
-        require(dataset, Dataset, "the data of a run", "; load_dataset makes one")
+    require(dataset, Dataset | None, "the data of a run", "; load_dataset makes one")
     config = config.resolved(dataset)
     folder = None if folder is None else user_path(folder)
     if time_budget is not None:

@@ -61,7 +61,10 @@ def rows(last: list[float], **changes) -> pd.DataFrame:
     cell = {"dataset": "digits", "noise": "symmetric", "rate": 0.4, "method": "ce", "preset": "tuned"} | changes
     numbers = [{"best": x + 2, "last": x, "last10": x - 1, "seed": seed} for seed, x in enumerate(last)]
     return pd.DataFrame(
-        [cell | number | {"subset": None, "epochs": 30, "realised_rate": None, "path": ""} for number in numbers]
+        [
+            cell | number | {"subset": None, "epochs": 30, "realised_rate": None, "settings": {}, "path": ""}
+            for number in numbers
+        ]
     )
 
 

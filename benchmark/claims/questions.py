@@ -15,7 +15,6 @@ from nlcore.methods import anchor, tssd
 from nlcore.noise.models import symmetric
 from nlcore.selection.division import Snapshot
 from nlcore.selection.hallucination import Anchors
-from nlcore.study.ablations import LATE
 from nlcore.study.comparisons import roc_auc
 
 RATIOS = (10, 50)
@@ -61,7 +60,7 @@ def q2(lab: Lab, seed: int) -> Numbers:
         row = found[name] = {"right in all": percent(right)}
         for method, module in (("tssd", tssd), ("anchor", anchor)):
             settings = module.PRESETS["tuned"]
-            division, report = module.divide(snapshot, given, classify, settings, {"divisions": LATE}, chance)
+            division, report = module.divide(snapshot, given, classify, settings, {}, chance)
             row[f"{method}: AUC"] = 100 * roc_auc(division.clean_prob, right)
             row[f"{method}: right in the labelled set"] = percent((division.target == labels)[division.labelled])
         hard = division.membership != 0

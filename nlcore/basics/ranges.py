@@ -3,12 +3,13 @@
     tau: float = within(0.5, Range(0, 1))
     learning_rate: float | None = within(None, Range(above=0))
 
-`check_ranges` then looks at all such fields of a configuration. A field may be None where its annotation says so.
+`check_fields` then looks at all fields of a configuration, at the type of each and at its range. A field may be None
+where its annotation says so.
 """
 
 import math
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -70,23 +71,38 @@ def within(default: Any, bounds: Range) -> Any:
     return field(default=default, metadata={"range": bounds})
 
 
-def check_ranges(settings: Any) -> None:
-    """Look at every field of a dataclass that `within` has given a range, or that is true or false.
+def check_fields(settings: Any) -> None:
+    """Look at every field of a dataclass: at its range, if `within` has given it one, else at its type.
 
     Raises
     ------
-    InputError : the first one outside, by name, with its value and its range.
+    InputError : the first one that does not fit, by name, with its value and its range or type.
     """
     kinds = get_type_hints(type(settings))
     for one in fields(settings):
-        allowed = get_args(kinds[one.name]) or (kinds[one.name],)
-        value = getattr(settings, one.name)
-        if value is None and type(None) in allowed:
-            continue
-        if bounds := one.metadata.get("range"):
-            bounds.check(one.name, value, whole=float not in allowed)
-        elif set(allowed) <= {bool, type(None)} and not isinstance(value, bool):
-            raise InputError(f"{one.name} must be True or False, not {value!r}")
+        value, kind = getattr(settings, one.name), kinds[one.name]
+        bounds = one.metadata.get("range")
+        if bounds is None:
+            check_type(one.name, value, kind)
+        elif not (value is None and _is_a(None, kind)):
+            bounds.check(one.name, value, whole=not _is_a(0.5, kind))
+
+
+def check_type(name: str, value: Any, annotation: Any) -> None:
+    """Raise an `InputError` unless a value fits the annotation of the field of that name."""
+    if not _is_a(plain(value), annotation):
+        words = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+        raise InputError(f"{name} must be of type {words}, not {value!r}")
+
+
+def _is_a(value: Any, annotation: Any) -> bool:
+    """Whether a value fits a field's annotation: a whole number will do for a float, a bool only for a bool."""
+    if annotation is Any:
+        return True
+    kinds = (get_origin(annotation),) if get_origin(annotation) is dict else get_args(annotation) or (annotation,)
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, kinds) or (isinstance(value, int) and float in kinds)
 
 
 def plain(value: Any) -> Any:

@@ -20,7 +20,7 @@ import torch
 
 from nlcore.basics.errors import InputError, choose
 from nlcore.basics.files import user_path
-from nlcore.basics.ranges import Range, check_ranges, within
+from nlcore.basics.ranges import Range, check_fields, within
 from nlcore.data.arrays import ARRAY_SUFFIXES, dimensions, input_tensor, read_arrays, read_test_arrays
 from nlcore.data.checks import check_name
 from nlcore.data.folders import decoded
@@ -82,7 +82,7 @@ def own_options(values: dict[str, Any]) -> Options:
     if isinstance(test := values.get("test"), str) and is_number(test):
         values = values | {"test": float(test)}
     options = Options(**values)
-    check_ranges(options)
+    check_fields(options)
     if options.text_column is not None and options.image_column is not None:
         raise InputError("text_column or image_column: samples are texts or images, not both")
     if not isinstance(options.test, str | None):

@@ -78,7 +78,8 @@ class AnchorConfig:
     vote_temperature : of soft votes.
     accept : smallest share of the votes (or posterior) of an accepted verdict.
     correct : use accepted verdicts; else every hard sample stays unlabelled.
-    correct_after : divisions without corrections: at the end of warm-up the network knows little of hard samples.
+    correct_from : share of the epochs after warm-up that pass without corrections: at the end of warm-up the network
+        knows little of hard samples.
     as_sure_as_easy : of the accepted verdicts use the surest, as many as keep their mean share at the mean easiness of
         the easy samples: corrected labels shall not be worse than those they join.
     weight_by_easiness : trust easy labels by their easiness; else fully.
@@ -109,7 +110,7 @@ class AnchorConfig:
     vote_temperature: float = within(0.1, Range(above=0))
     accept: float = within(0.9, SHARE)
     correct: bool = True
-    correct_after: int = within(4, Range(0))
+    correct_from: float = within(0.6, SHARE)
     as_sure_as_easy: bool = True
     weight_by_easiness: bool = True
     keep_share: float = within(0.1, SHARE)
@@ -141,7 +142,7 @@ PRESETS = {
         threshold="own_class",
         vote="majority",
         accept=0.7,
-        correct_after=0,
+        correct_from=0.0,
         as_sure_as_easy=False,
         keep_share=0.0,
     ),
@@ -157,6 +158,7 @@ def divide(
     snapshot: Snapshot, given_labels: torch.Tensor, classify, config: AnchorConfig, memory: dict, generator
 ) -> tuple[Division, dict]:
     """Steps 1 to 3. `classify` maps features to logits; `memory` keeps the hallucinator, and counts the divisions.
+    Outside of a run, where nothing is said of its `progress`, verdicts count.
 
     The report beside the division holds the verdicts ("verdict_labels", "verdict_share": (N,), NaN share where nobody
     voted or the sample is easy), the "anchors", and `describe_anchors` ("anchor_quality").
@@ -173,7 +175,7 @@ def divide(
             accept = surest(share, accept, float(easiness[easy].mean()))
         verdict_share[hard] = share
         verdict[hard] = labels
-        accepted[hard] = accept & (config.correct and memory.get("divisions", 0) >= config.correct_after)
+        accepted[hard] = accept & (config.correct and memory.get("progress", 1.0) >= config.correct_from)
     memory["divisions"] = memory.get("divisions", 0) + 1
 
     membership = torch.full_like(given_labels, SETS.index("hard"))
@@ -267,7 +269,7 @@ def restore_memory(stored: dict, device: torch.device) -> dict:
         memory = new_memory(dim, stored["non_negative"], device)
     for name in ("hallucinator", "optimiser"):
         memory[name].load_state_dict(stored[name])
-    return memory | {"divisions": stored["divisions"]}
+    return stored | memory
 
 
 def vote(

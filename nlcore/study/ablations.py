@@ -22,7 +22,6 @@ from nlcore.training.observe import observe
 from nlcore.training.report import describe_division
 
 GROUPS = ("training", "ssl", "settings")
-LATE = 100  # divisions that a method is told it has made: one look shall show all of its parts, also those that wait
 
 
 @dataclass(frozen=True)
@@ -107,9 +106,8 @@ def division_ablation(epoch: Epoch, config: TrainConfig, draws: int = 3):
     for name, variant in variants(config).items():
         for draw in range(draws if name in own else 0):
             generator = torch.Generator(state.images.device).manual_seed(draw)
-            memory = {"divisions": LATE}
             division, report = method.divide(
-                snapshot, state.given_labels, state.teacher.classify, variant.settings, memory, generator
+                snapshot, state.given_labels, state.teacher.classify, variant.settings, {}, generator
             )
             found = describe_division(division, report, method.LABELLED, state, snapshot)
             labelled, added = found["labelled"], found["sets"][method.LABELLED[-1]]

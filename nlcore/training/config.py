@@ -7,13 +7,13 @@ preset="paper")` does what it says.
 import dataclasses
 import re
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from nlcore.basics.chance import SEEDS
 from nlcore.basics.errors import InputError, choose
 from nlcore.basics.files import in_file_name
 from nlcore.basics.machine import PRECISIONS
-from nlcore.basics.ranges import Range, check_ranges, plain, plain_fields, within
+from nlcore.basics.ranges import Range, check_fields, check_type, plain, plain_fields, within
 from nlcore.data.datasets import FEATURE_SETS, Dataset
 from nlcore.data.own import PREFIX, holds_vectors, own_options
 from nlcore.methods import METHODS, brings
@@ -118,13 +118,10 @@ class TrainConfig:
         ------
         InputError : an unknown name or a value out of range.
         """
-        for one in fields(self):
-            if one.type is not Any and "range" not in one.metadata:
-                _check_type(one.name, plain(getattr(self, one.name)), one.type)
+        check_fields(self)
         choose("method", self.method, METHODS)
         choose("preset", self.preset, PRESETS)
         config = plain_fields(self if dataset is None else self.on(dataset.name))
-        check_ranges(config)
         if config.noise.partition(":")[0] in WITHOUT_RATE:
             config = replace(config, rate=None)
         check_noise(config.noise, config.rate, config.noise_options)
@@ -182,7 +179,7 @@ class TrainConfig:
                 f"{self.method} needs settings of type {expected.__name__}, not {type(self.settings).__name__}"
             )
         for part in (self, self.ssl, self.settings):
-            check_ranges(part)
+            check_fields(part)
         something_follows = brings(self.method, "divide", "batch_loss", "own_epoch")
         if something_follows and self.warmup_epochs >= self.epochs:
             raise InputError(f"warmup_epochs must lie in [0, epochs): {self.warmup_epochs} of {self.epochs}")
@@ -229,7 +226,7 @@ def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfi
                 raise InputError(f"{name} is a setting of {', '.join(owners)}, not of {method}")
             valid = sorted({name for names in homes.values() for name in names} - {"ssl", "settings"})
             raise InputError(f"unknown parameter {name!r}; choose one of: {', '.join(valid)}")
-        _check_type(name, value, homes[home][name])
+        check_type(name, value, homes[home][name])
         changes[home][name] = value
     config = replace(config, **changes["config"])
     if changes["settings"]:
@@ -240,18 +237,3 @@ def with_overrides(config: TrainConfig, overrides: dict[str, Any]) -> TrainConfi
         choose("preset", config.preset, PRESETS)
         config = replace(config, ssl=replace(config.ssl or defaults(config)[1], **changes["ssl"]))
     return config
-
-
-def _check_type(name: str, value: Any, annotation: Any) -> None:
-    """Raise an `InputError` unless a value fits the annotation of the field of that name."""
-    if not _is_a(value, annotation):
-        words = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-        raise InputError(f"{name} must be of type {words}, not {value!r}")
-
-
-def _is_a(value: Any, annotation: Any) -> bool:
-    """Whether a value fits a field's annotation: a whole number will do for a float, a bool only for a bool."""
-    kinds = (get_origin(annotation),) if get_origin(annotation) is dict else get_args(annotation) or (annotation,)
-    if isinstance(value, bool):
-        return bool in kinds
-    return isinstance(value, kinds) or (isinstance(value, int) and float in kinds)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nlcore.basics.errors import InputError
-from nlcore.basics.ranges import Range, check_ranges, plain, within
+from nlcore.basics.ranges import Range, check_fields, plain, within
 
 
 @pytest.mark.parametrize(
@@ -40,10 +40,10 @@ def test_only_a_field_that_may_be_none_is_left_open():
         share: float = within(0.5, Range(0, 1))
         rounds: int | None = within(None, Range(1))
 
-    check_ranges(Settings())
+    check_fields(Settings())
     for changes in ({"share": None}, {"rounds": 0}, {"rounds": 1.0}):
         with pytest.raises(InputError, match=f"{next(iter(changes))} must "):
-            check_ranges(Settings(**changes))
+            check_fields(Settings(**changes))
 
 
 def test_numbers_of_numpy_become_plain_ones_also_in_a_dictionary():

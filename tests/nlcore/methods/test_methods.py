@@ -30,7 +30,7 @@ def divide(made, name, preset="tuned", **changes):
     method = METHODS[name]
     config = replace(method.PRESETS[preset], **changes)
     generator = torch.Generator().manual_seed(0)
-    return method.divide(made.snapshot, made.given, made.classify, config, {"divisions": 100}, generator)
+    return method.divide(made.snapshot, made.given, made.classify, config, {}, generator)
 
 
 def without_separation(made):
@@ -307,7 +307,6 @@ def test_the_verdicts_of_learned_anchors_become_right_over_the_epochs(made):
         "vote": "soft",
         "accept": 0.7,
         "hallucinate_every": 1,
-        "correct_after": 0,
         "as_sure_as_easy": False,
         "balance": False,
     }
@@ -386,18 +385,14 @@ def test_the_hallucinator_is_kept_from_epoch_to_epoch_and_trained_every_so_often
 
 
 def test_no_verdict_becomes_a_label_in_the_first_divisions(made):
-    memory, config = {}, anchor.AnchorConfig(correct_after=2, hallucinator_steps=3, vote="soft")
-    corrected = anchor.SETS.index("corrected")
-    counts = [
-        int(
-            (
-                anchor.divide(made.snapshot, made.given, made.classify, config, memory, made.generator)[0].membership
-                == corrected
-            ).sum()
-        )
-        for _ in range(3)
-    ]
-    assert counts[:2] == [0, 0] and counts[2] > 50
+    memory, config = {}, anchor.AnchorConfig(correct_from=0.5, hallucinator_steps=3, vote="soft")
+
+    def corrected(progress):
+        memory["progress"] = progress
+        division, _ = anchor.divide(made.snapshot, made.given, made.classify, config, memory, made.generator)
+        return int((division.membership == anchor.SETS.index("corrected")).sum())
+
+    assert corrected(0.0) == corrected(0.49) == 0 and corrected(0.5) > 50
 
 
 def test_every_class_makes_the_same_number_of_anchors(made):

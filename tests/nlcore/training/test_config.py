@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nlcore import InputError, TrainConfig, load_dataset, train
-from nlcore.basics.ranges import check_ranges
+from nlcore.basics.ranges import check_fields
 from nlcore.methods import METHODS, anchor, tssd
 from nlcore.training.config import with_overrides
 from nlcore.training.mixmatch import PAPER_SSL, SSLConfig
@@ -121,10 +121,10 @@ def test_every_number_of_a_configuration_has_a_range_that_is_checked_at_both_its
         inside += [] if end is None else [end - sign * step]
         outside += [] if end is None else [end, end + sign * step]
     for value in inside:
-        check_ranges(kind(**{one.name: value}))
+        check_fields(kind(**{one.name: value}))
     for value in outside:
         with pytest.raises(InputError, match=f"{one.name} must "):
-            check_ranges(kind(**{one.name: value}))
+            check_fields(kind(**{one.name: value}))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -156,7 +156,7 @@ def test_numbers_of_numpy_become_those_of_python():
         ({"subset": "200"}, "subset must be at least 1, not '200', which is no number"),
         ({"seed": None}, r"seed must lie in .*, not None, which is no number"),
         ({"rate": "0.4"}, r"rate must lie in \[0, 1\), not '0\.4', which is no number"),
-        ({"ssl": SSLConfig(strong="yes")}, "strong must be True or False, not 'yes'"),
+        ({"ssl": SSLConfig(strong="yes")}, "strong must be of type bool, not 'yes'"),
     ],
     ids=str,
 )

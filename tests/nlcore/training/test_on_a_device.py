@@ -42,7 +42,7 @@ COMBINATIONS = [
 ]
 # What takes many steps takes few here.
 SHORT = {"tscsi": {"apart_steps": 2}, "tssd": {"meta_passes": 1}, "anchor": {"hallucinator_steps": 2}}
-SHORT["anchor"] |= {"correct_after": 0, "anchors_per_easy": 1}
+SHORT["anchor"] |= {"correct_from": 0.0, "anchors_per_easy": 1}
 
 
 def digits(n: int = 180, tested: int = 30) -> Dataset:

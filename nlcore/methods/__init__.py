@@ -29,8 +29,7 @@ and brings what it changes, each of it optional, as plain functions that the eng
 
 `memory` is a dictionary of each network's own, empty at the start, kept from batch to batch and from epoch to epoch and
 in checkpoints, exactly: tensors, numbers, texts, lists and dictionaries of them. What else it holds has to have a
-`state_dict`, and the method says with `restore_memory(stored, device)` how it comes back. One entry is the engine's:
-`progress`, before a division the share of the epochs after warm-up that are over, from 0 up to but not 1.
+`state_dict`, and the method says with `restore_memory(stored, device)` how it comes back.
 
 A method without `divide` starts at once; the others warm up. One that brings nothing is cross-entropy.
 """

@@ -27,7 +27,7 @@ from nlcore.selection.hallucination import (
     train_hallucinator,
 )
 from nlcore.selection.mixture import low_component
-from nlcore.selection.streams import agreement, min_max, prototype_loss
+from nlcore.selection.streams import agreement, lasting_opinion, min_max, prototype_loss
 from nlcore.selection.voting import (
     ballots_from_anchors,
     ballots_from_hard,
@@ -54,10 +54,8 @@ class AnchorConfig:
     ----------
     easy_loss : what makes a sample easy, each split by a mixture. `ce`, the loss of the given label; `prototype`,
         cross-entropy of 10 cos to the class means of centred features; `both`, the mean of both probabilities.
-    prototype_rounds : times that class means and easiness are computed from each other; the first means are weighted by
-        the loss, where it has a say.
-    trust_from : in an epoch in which the network predicts less than this share of the given labels the loss alone makes
-        samples easy: where most labels are wrong, class means are those of wrong labels.
+    prototype_rounds : times that class means and easiness are computed from each other, first from the loss in `both`.
+    trust_from : share of the given labels that the network has to predict before class means, of given labels, count.
     per_class_mixture : one mixture a given class instead of one for all.
     one_sided : no loss is so small that it is doubted again, see `nlcore.selection.mixture.Mixture.posterior`.
     tau : easy from this probability of the low-loss component.
@@ -78,8 +76,7 @@ class AnchorConfig:
     vote_temperature : of soft votes.
     accept : smallest share of the votes (or posterior) of an accepted verdict.
     correct : use accepted verdicts; else every hard sample stays unlabelled.
-    correct_from : share of the epochs after warm-up that pass without corrections: at the end of warm-up the network
-        knows little of hard samples.
+    correct_from : share of the epochs after warm-up without corrections: at first hard samples are hardly known.
     as_sure_as_easy : of the accepted verdicts use the surest, as many as keep their mean share at the mean easiness of
         the easy samples: corrected labels shall not be worse than those they join.
     weight_by_easiness : trust easy labels by their easiness; else fully.
@@ -130,7 +127,6 @@ PRESETS = {
         prototype_rounds=1,
         trust_from=0.0,
         one_sided=False,
-        lambda_p=0.75,
         centred=False,
         similarity_weight=1.0,
         norm_penalty=0.0,
@@ -158,7 +154,6 @@ def divide(
     snapshot: Snapshot, given_labels: torch.Tensor, classify, config: AnchorConfig, memory: dict, generator
 ) -> tuple[Division, dict]:
     """Steps 1 to 3. `classify` maps features to logits; `memory` keeps the hallucinator, and counts the divisions.
-    Outside of a run, where nothing is said of its `progress`, verdicts count.
 
     The report beside the division holds the verdicts ("verdict_labels", "verdict_share": (N,), NaN share where nobody
     voted or the sample is easy), the "anchors", and `describe_anchors` ("anchor_quality").
@@ -167,15 +162,14 @@ def divide(
     labelled_easy, hard = easy.nonzero().flatten(), (~easy).nonzero().flatten()
     anchors, quality = make_anchors(snapshot, given_labels, labelled_easy, classify, config, memory, generator)
 
-    verdict, verdict_share = given_labels.clone(), torch.full_like(easiness, torch.nan)
-    accepted = torch.zeros_like(easy)
+    verdict, verdict_share, accepted = given_labels.clone(), easiness * torch.nan, torch.zeros_like(easy)
     if len(hard) and len(anchors.labels):
         labels, share, accept = vote(snapshot, given_labels, labelled_easy, hard, anchors, config)
         if config.as_sure_as_easy:
             accept = surest(share, accept, float(easiness[easy].mean()))
         verdict_share[hard] = share
         verdict[hard] = labels
-        accepted[hard] = accept & (config.correct and memory.get("progress", 1.0) >= config.correct_from)
+        accepted[hard] = accept & (config.correct and snapshot.progress >= config.correct_from)
     memory["divisions"] = memory.get("divisions", 0) + 1
 
     membership = torch.full_like(given_labels, SETS.index("hard"))
@@ -183,9 +177,10 @@ def divide(
     trust = easiness if config.weight_by_easiness else torch.ones_like(easiness)
     weight = torch.where(accepted, verdict_share.nan_to_num(0.0), trust)
     target = torch.where(accepted, verdict, given_labels)
-    division = Division(SETS, membership, easy | accepted, target, weight, easiness)
+    clean_prob = lasting_opinion(snapshot, given_labels, easiness, memory)
+    division = Division(SETS, membership, easy | accepted, target, weight, clean_prob)
     report = {"verdict_labels": verdict, "verdict_share": verdict_share, "anchors": anchors, "anchor_quality": quality}
-    return with_every_class(division, snapshot, given_labels, "easy", config.keep_share), report
+    return with_every_class(division, snapshot, given_labels, easiness, "easy", config.keep_share), report
 
 
 def select_easy(

@@ -38,4 +38,4 @@ def divide(
     clean_prob = loss_stream(snapshot.losses, given_labels, snapshot.logits.shape[1], per_class_from=None)
     labelled = clean_prob > config.tau
     division = Division(SETS, (~labelled).long(), labelled, given_labels, clean_prob, clean_prob)
-    return with_every_class(division, snapshot, given_labels, "clean", config.keep_share), {}
+    return with_every_class(division, snapshot, given_labels, clean_prob, "clean", config.keep_share), {}

@@ -124,7 +124,7 @@ def divide(
     membership[clean & ~changed], membership[clean & changed] = SETS.index("clean"), SETS.index("relabelled")
     support = votes.gather(1, torch.stack([given_labels, labels], 1))
     division = Division(SETS, membership, clean, labels, support[:, 1], support[:, 0])
-    return with_every_class(division, snapshot, given_labels, "clean", config.keep_share), {}
+    return with_every_class(division, snapshot, given_labels, support[:, 0], "clean", config.keep_share), {}
 
 
 def relabel(probs: torch.Tensor, given_labels: torch.Tensor, threshold: float) -> torch.Tensor:

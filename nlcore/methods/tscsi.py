@@ -235,7 +235,9 @@ def divide(
     membership = torch.full_like(given_labels, SETS.index("peripheral"))
     membership[central], membership[consistent] = SETS.index("inconsistent"), SETS.index("consistent")
     division = Division(SETS, membership, consistent, given_labels, central_prob, central_prob)
-    return with_every_class(division, snapshot, given_labels, "consistent", config.keep_share), {"gap": gap}
+    return with_every_class(division, snapshot, given_labels, central_prob, "consistent", config.keep_share), {
+        "gap": gap
+    }
 
 
 # -- 3: what a batch of MixMatch teaches

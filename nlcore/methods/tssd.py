@@ -29,11 +29,13 @@ from nlcore.selection.purification import (
 )
 from nlcore.selection.streams import (
     COMBINATIONS,
+    PROTOTYPE_SCALE,
     agreement,
     certain_sets,
     class_margin,
     class_means,
     feature_stream,
+    lasting_opinion,
     loss_stream,
     min_max,
     prototype_loss,
@@ -45,7 +47,6 @@ from nlcore.selection.voting import estimate_transition
 TITLE = "TSSD"
 SETS = ("positive", "mined", "negative", "uncertain")
 LABELLED = ("positive", "mined")
-PROTOTYPE_SCALE = 20.0  # of the cosines in the feature stream's cross-entropy
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def divide(
     classifier's held-out AUC ("meta_auc").
     """
     p_loss, p_feature, positive, negative = psd(snapshot, given_labels, config)
-    clean_prob = (p_loss + p_feature) / 2
+    trust = (p_loss + p_feature) / 2
     uncertain = ~(positive | negative)
     score, auc = msp(snapshot, given_labels, positive, negative, config, memory.get("golden"), generator)
     mined = uncertain & (score > config.mine_above)
@@ -147,10 +148,11 @@ def divide(
     membership = torch.full_like(given_labels, SETS.index("uncertain"))
     for name, members in (("positive", positive), ("negative", negative), ("mined", mined)):
         membership[members] = SETS.index(name)
-    weight = torch.where(mined, score, clean_prob)
+    weight = torch.where(mined, score, trust)
+    clean_prob = lasting_opinion(snapshot, given_labels, trust, memory)
     division = Division(SETS, membership, positive | mined, given_labels, weight.nan_to_num(0.0), clean_prob)
     report = {"p_loss": p_loss, "p_feature": p_feature, "scores": score, "meta_auc": auc}
-    return with_every_class(division, snapshot, given_labels, "positive", config.keep_share), report
+    return with_every_class(division, snapshot, given_labels, trust, "positive", config.keep_share), report
 
 
 def psd(snapshot: Snapshot, given_labels: torch.Tensor, config: TSSDConfig):

@@ -23,6 +23,7 @@ class Snapshot:
     losses : (N,) float32, cross-entropy of the given labels.
     index : (N,) int64, rows of the whole training set, for what is remembered of each sample; None for other samples.
     heads : outputs of the method's extra heads by name, each (N, m) float32.
+    progress : share of the epochs after warm-up that are over; outside of a run all are.
     """
 
     logits: torch.Tensor
@@ -30,6 +31,7 @@ class Snapshot:
     losses: torch.Tensor
     index: torch.Tensor | None = None
     heads: dict[str, torch.Tensor] = field(default_factory=dict)
+    progress: float = 1.0
 
     @property
     def probs(self) -> torch.Tensor:
@@ -94,9 +96,12 @@ def keep_every_class(
 
 
 def with_every_class(
-    division: Division, snapshot: Snapshot, given_labels: torch.Tensor, home: str, share: float
+    division: Division, snapshot: Snapshot, given_labels: torch.Tensor, trust: torch.Tensor, home: str, share: float
 ) -> Division:
-    """The division after `keep_every_class`: added samples join the set called `home`, with their given label."""
+    """The division after `keep_every_class`: added samples join the set called `home`, with their given label.
+
+    trust (N,) : their weight.
+    """
     num_classes = snapshot.logits.shape[1]
     added = keep_every_class(division.labelled, snapshot.losses, given_labels, num_classes, share)
     if not bool(added.any()):
@@ -107,5 +112,5 @@ def with_every_class(
         labelled=division.labelled | added,
         membership=division.membership.masked_fill(added, division.set_names.index(home)),
         target=torch.where(added, given_labels, division.target),
-        weight=torch.where(added, division.clean_prob, division.weight),
+        weight=torch.where(added, trust, division.weight),
     )

@@ -13,7 +13,8 @@ from torch import nn
 from nlcore.basics.chance import seeded
 
 MIN_SIDE = 100  # fewer examples of clean or noisy labels than this (scaled for small sets) and nothing is learnt
-MOST_EXAMPLES = 20_000  # of clean labels, and of noisy ones: more teach 128 units nothing, and cost half of an epoch
+SMALLEST_BATCH, STEPS = 256, 32  # of a pass: batches grow where it would take more steps, each of which has its cost
+MOST_EXAMPLES = 10_000  # of clean labels, and of noisy ones: more teach 128 units nothing, and cost half of an epoch
 
 
 def meta_features(
@@ -54,7 +55,7 @@ def likely_other_label(labels: torch.Tensor, transition: torch.Tensor, generator
 
 
 def drawn(members: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Rows of a set (N,) bool, in order; of a large one 20,000, drawn at random (our reconstruction)."""
+    """Rows of a set (N,) bool, in order; of a large one 10,000, drawn at random (our reconstruction)."""
     rows = members.nonzero().flatten()
     if len(rows) <= MOST_EXAMPLES:
         return rows
@@ -67,7 +68,7 @@ def fit_meta_classifier(
     """Train the meta classifier from scratch on descriptions of clean (P, m) and noisy (Q, m) labels.
 
     MLP m-128-1 with batch norm, ReLU and dropout 0.2; binary cross-entropy with the positives weighted Q/P; AdamW 1e-3,
-    weight decay 1e-4, batches of 256 (our reconstruction). 10 % of the examples are held out.
+    weight decay 1e-4, batches of 256, or 32 a pass (our reconstruction). 10 % of the examples are held out.
 
     Returns the classifier, in evaluation mode and giving one logit a row, and its AUC on the held-out examples: a check
     that it trained, never a measure of how well it mines.
@@ -93,8 +94,9 @@ def fit_meta_classifier(
         ).to(device)
         optimiser = torch.optim.AdamW(mlp.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
         balance = torch.tensor(len(noisy) / len(clean), device=device)
+        size = max(SMALLEST_BATCH, -(-len(training) // STEPS))
         for _ in range(passes):
-            for batch in training[torch.randperm(len(training), generator=generator, device=device)].split(256):
+            for batch in training[torch.randperm(len(training), generator=generator, device=device)].split(size):
                 if len(batch) < 2:  # batch norm needs two rows
                     continue
                 loss = F.binary_cross_entropy_with_logits(

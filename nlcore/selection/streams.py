@@ -5,11 +5,17 @@ a sample is to the others that carry its label (PSDC). Nothing here builds an N 
 cosine affinity is a product with the class's summed features, O(N d).
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
 from nlcore.basics.errors import choose
+from nlcore.selection.division import Snapshot
 from nlcore.selection.mixture import ashman_distance, fit_mixture, low_component
+
+PROTOTYPE_SCALE = 20.0  # of the cosines where both streams give an opinion
+LASTING = 0.8  # share of the older opinions in the remembered one
 
 
 def min_max(values: torch.Tensor) -> torch.Tensor:
@@ -171,3 +177,23 @@ def joint_probability(values: torch.Tensor) -> torch.Tensor:
     mixture = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0).fit(points)
     clean = mixture.means_.sum(1).argmin()
     return torch.from_numpy(mixture.predict_proba(points)[:, clean]).float().to(values.device)
+
+
+def lasting_opinion(
+    snapshot: Snapshot, given_labels: torch.Tensor, trust: torch.Tensor, memory: dict[str, Any]
+) -> torch.Tensor:
+    """What both streams have thought of each given label, over the divisions: (N,) float32 in [0, 1] (our
+    reconstruction).
+
+    The geometric mean of the label's probability under the network, under the class means weighted by `trust` (N,), and
+    in earlier divisions, the later the heavier. A mixture's posterior is 0 or 1 for most labels and so without an
+    order; one network forgets today what it doubted yesterday, because it has learnt the label since. `memory` keeps
+    the mean loss; it begins anew with other images.
+    """
+    prototypes = prototype_loss(snapshot.features, given_labels, snapshot.logits.shape[1], trust, PROTOTYPE_SCALE)
+    loss = (F.cross_entropy(snapshot.logits, given_labels, reduction="none") + prototypes) / 2
+    rows = torch.arange(len(loss), device=loss.device) if snapshot.index is None else snapshot.index
+    if "opinion" in memory and torch.equal(memory["opinion_of"], rows):
+        loss = LASTING * memory["opinion"] + (1 - LASTING) * loss
+    memory |= {"opinion": loss, "opinion_of": rows}
+    return (-loss).exp()

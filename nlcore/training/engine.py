@@ -144,7 +144,7 @@ def divide(state: State, snapshot: Snapshot, learner: Learner | None = None) -> 
     if state.golden is not None:
         learner.memory["golden"] = (observe(state, *state.golden, learner), state.golden[1])
     done, of = state.epoch - config.warmup_epochs, config.epochs - config.warmup_epochs
-    learner.memory["progress"] = max(0, done) / max(1, of)  # straight after warm-up nothing is over
+    snapshot = replace(snapshot, progress=max(0, done) / max(1, of))  # straight after warm-up nothing is over
     method, classify = METHODS[config.method], learner.teacher.classify
     if hasattr(method, "look"):
         snapshot = method.look(Steps(state), learner, snapshot, config.settings)

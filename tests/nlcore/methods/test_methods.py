@@ -7,7 +7,7 @@ import torch
 from nlcore.basics.errors import InputError
 from nlcore.methods import METHODS, anchor, brings, dividemix, tssd
 from nlcore.selection.mixture import low_component
-from nlcore.selection.streams import prototype_loss
+from nlcore.selection.streams import lasting_opinion, prototype_loss
 from nlcore.selection.voting import estimate_transition
 
 DIVIDING = [(name, preset) for name in METHODS if brings(name, "divide") for preset in ("tuned", "paper")]
@@ -172,7 +172,8 @@ def test_tssd_positives_and_negatives_are_where_both_streams_agree(made):
 def test_tssd_ranks_labels_by_both_streams_whatever_makes_the_sets(blurred):
     """Neither mining nor a class that counts as undivided changes the order of the labels."""
     division, report = divide(blurred, "tssd")
-    expected = (report["p_loss"] + report["p_feature"]) / 2
+    trust = (report["p_loss"] + report["p_feature"]) / 2
+    expected = lasting_opinion(blurred.snapshot, blurred.given, trust, {})
     torch.testing.assert_close(division.clean_prob, expected)
     whole, _ = divide(blurred, "tssd", min_distance=1e3, meta="off")
     assert bool(whole.labelled.all())  # no class has components that far apart
@@ -251,7 +252,7 @@ def test_where_the_network_contradicts_most_labels_the_loss_divides_alone_and_no
     easiness, _ = anchor.select_easy(s, given, replace(anchor.PRESETS["tuned"], **doubt))
     torch.testing.assert_close(easiness, by_loss)
     division, report = divide(blurred, "tssd", keep_share=0.0, **doubt)
-    torch.testing.assert_close(division.clean_prob, by_loss)
+    torch.testing.assert_close(division.weight, by_loss)
     names = np.array(tssd.SETS)[division.membership]
     np.testing.assert_array_equal(names, np.where(by_loss > 0.5, "positive", "negative"))
     assert report["scores"].isnan().all() and not (division.membership == tssd.SETS.index("mined")).any()
@@ -388,8 +389,8 @@ def test_no_verdict_becomes_a_label_in_the_first_divisions(made):
     memory, config = {}, anchor.AnchorConfig(correct_from=0.5, hallucinator_steps=3, vote="soft")
 
     def corrected(progress):
-        memory["progress"] = progress
-        division, _ = anchor.divide(made.snapshot, made.given, made.classify, config, memory, made.generator)
+        snapshot = replace(made.snapshot, progress=progress)
+        division, _ = anchor.divide(snapshot, made.given, made.classify, config, memory, made.generator)
         return int((division.membership == anchor.SETS.index("corrected")).sum())
 
     assert corrected(0.0) == corrected(0.49) == 0 and corrected(0.5) > 50

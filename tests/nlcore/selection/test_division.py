@@ -39,17 +39,17 @@ def test_share_zero_adds_nobody(rng):
     assert not keep_every_class(torch.zeros(9, dtype=torch.bool), torch.rand(9), torch.arange(9) % 3, 3, 0.0).any()
 
 
-def test_added_samples_join_their_set_with_the_given_label_and_their_own_probability(make_snapshot, caplog):
+def test_added_samples_join_their_set_with_the_given_label_and_the_trust_that_they_have(make_snapshot, caplog):
     made = make_snapshot(n=40)
     ones = torch.ones(40)
     nobody = torch.zeros(40, dtype=torch.bool)
-    clean_prob = torch.linspace(0, 1, 40)
-    before = Division(("in", "out"), ones.long(), nobody, (made.given + 1) % 4, ones, clean_prob)
+    trust = torch.linspace(0, 1, 40)
+    before = Division(("in", "out"), ones.long(), nobody, (made.given + 1) % 4, ones, ones)
     with caplog.at_level(logging.INFO, "nlcore"):
-        after = with_every_class(before, made.snapshot, made.given, "in", 0.2)
+        after = with_every_class(before, made.snapshot, made.given, trust, "in", 0.2)
     added = after.labelled
     assert torch.equal(torch.bincount(made.given[added]), (0.2 * torch.bincount(made.given)).ceil().long())
     assert torch.equal(after.membership == 0, added) and torch.equal(after.target[added], made.given[added])
-    assert torch.equal(after.weight[added], clean_prob[added])
+    assert torch.equal(after.weight[added], trust[added])
     assert torch.equal(after.target[~added], before.target[~added])
     assert str(int(added.sum())) in caplog.text  # a fall-back is never silent

@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from sklearn.mixture import GaussianMixture
 
 from nlcore import InputError
@@ -10,11 +13,13 @@ from nlcore.selection.streams import (
     class_means,
     feature_stream,
     joint_probability,
+    lasting_opinion,
     loss_stream,
     min_max,
     row_sums,
     undivided_classes,
 )
+from nlcore.study.comparisons import roc_auc
 
 
 @pytest.fixture
@@ -171,3 +176,43 @@ def test_no_stream_ever_makes_a_tensor_that_grows_with_the_square_of_n(rng, larg
         feature_stream(weight, labels, k)
         loss_stream(weight, labels, k, 100)
     assert 0 < made.numel <= n * d
+
+
+def test_a_lasting_opinion_is_a_geometric_mean_over_streams_and_divisions_sample_by_sample(make_snapshot):
+    looks = [make_snapshot(n=40, seed=0, doubt=doubt) for doubt in (0.0, 1.0, 2.0)]  # one set of labels, three networks
+    given, trust = looks[0].given, torch.linspace(0.1, 1, 40)
+    memory, expected = {}, None
+    for look in looks:
+        s = look.snapshot
+        found = lasting_opinion(s, given, trust, memory)
+        centred = s.features - s.features.mean(0)
+        unit = centred / centred.norm(dim=1, keepdim=True)
+        now = []
+        for i in range(40):
+            means = [(trust[given == c, None] * unit[given == c]).sum(0) for c in range(4)]
+            prototype = torch.stack([20 * unit[i] @ mean / mean.norm() for mean in means]).softmax(0)[given[i]]
+            now.append((s.logits[i].softmax(0)[given[i]] * prototype) ** 0.5)
+        now = torch.stack(now)
+        expected = now if expected is None else expected**0.8 * now**0.2
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_a_lasting_opinion_of_other_samples_begins_anew(make_snapshot):
+    made, other = make_snapshot(n=40, seed=0), make_snapshot(n=40, seed=1)
+    trust, memory = torch.ones(40), {}
+    lasting_opinion(replace(made.snapshot, index=torch.arange(40)), made.given, trust, memory)
+    next_images = replace(other.snapshot, index=torch.arange(40, 80))
+    found = lasting_opinion(next_images, other.given, trust, memory)
+    assert torch.equal(found, lasting_opinion(next_images, other.given, trust, {}))
+
+
+def test_a_lasting_opinion_remembers_a_doubt_that_the_network_has_lost(make_snapshot):
+    """A network that has learnt every label by heart orders them no more; the opinions before it did still do."""
+    made = make_snapshot(n=400, k=4, blur=1.0, doubt=1.0)
+    right = made.given == made.true
+    learnt = replace(made.snapshot, logits=made.snapshot.logits + 20 * F.one_hot(made.given, 4))
+    memory, trust = {}, torch.ones(400)
+    lasting_opinion(made.snapshot, made.given, trust, memory)
+    lasting, fresh = (lasting_opinion(learnt, made.given, trust, m) for m in (memory, {}))
+    assert roc_auc(lasting, right) > roc_auc(fresh, right) + 0.02
+    assert fresh.min() >= 0 and fresh.max() <= 1

@@ -235,9 +235,8 @@ def divide(
     membership = torch.full_like(given_labels, SETS.index("peripheral"))
     membership[central], membership[consistent] = SETS.index("inconsistent"), SETS.index("consistent")
     division = Division(SETS, membership, consistent, given_labels, central_prob, central_prob)
-    return with_every_class(division, snapshot, given_labels, central_prob, "consistent", config.keep_share), {
-        "gap": gap
-    }
+    division = with_every_class(division, snapshot, given_labels, central_prob, "consistent", config.keep_share)
+    return division, {"gap": gap}
 
 
 # -- 3: what a batch of MixMatch teaches

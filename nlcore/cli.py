@@ -31,6 +31,7 @@ from nlcore.cli_options import (
     TextColumn,
     TimeBudget,
     data_options,
+    nominal_rate,
 )
 from nlcore.data.datasets import load_dataset
 from nlcore.data.own import PREFIX, holds_files, own_options
@@ -75,7 +76,7 @@ def train_command(
     image_column: ImageColumn = None,
     test: TestData = None,
     noise: NoiseName = None,
-    rate: Rate = 0.4,
+    rate: Rate = None,
     method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "tssd",
     preset: Annotated[str, typer.Option(help=f"{', '.join(PRESETS)}.")] = "tuned",
     budget: Annotated[
@@ -111,7 +112,7 @@ def train_command(
         "dataset": dataset,
         "data_options": data_options(test, image_size=image_size, **columns),
         "noise": noise,
-        "rate": rate,
+        "rate": nominal_rate(noise, rate),
         "noise_options": key_values(noise_option),
         "method": method,
         "preset": preset,
@@ -211,7 +212,7 @@ def noise_command(
     image_column: ImageColumn = None,
     test: TestData = None,
     noise: NoiseName = "symmetric",
-    rate: Rate = 0.4,
+    rate: Rate = None,
     seed: Seed = 0,
     subset: Subset = None,
     noise_option: NoiseOptions = None,
@@ -222,7 +223,7 @@ def noise_command(
     if out.exists():
         raise InputError(f"{out} exists already; choose another file")
     SEEDS.check("seed", seed, whole=True)
-    check_noise(noise, rate, options := key_values(noise_option))
+    check_noise(noise, rate := nominal_rate(noise, rate), options := key_values(noise_option))
     columns = {"label_column": label_column, "text_column": text_column, "image_column": image_column}
     data = load_dataset(dataset, **data_options(test, image_size=image_size, **columns))
     data = data if subset is None else data.subset(subset)
@@ -263,8 +264,7 @@ def _plain(error: UnicodeEncodeError) -> tuple[str, int]:
     return error.object[error.start : error.end].replace("±", "+-").encode("ascii", "replace").decode(), error.end
 
 
-PLAIN = "nlcore plain"
-codecs.register_error(PLAIN, _plain)
+codecs.register_error(PLAIN := "nlcore plain", _plain)
 
 
 def _per_cent(rate: float | None) -> str:

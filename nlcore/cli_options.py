@@ -5,11 +5,13 @@ from typing import Annotated, Any
 import typer
 
 from nlcore.basics.arguments import plain_value
+from nlcore.basics.errors import InputError
 from nlcore.data.datasets import DATASETS
 from nlcore.data.own import IMAGE_SIZE, PREFIX
 from nlcore.data.tables import LABEL_COLUMNS
 from nlcore.noise.corrupt import NOISE_NAMES, WITHOUT_RATE
 
+RATE = 0.4  # where none is named
 USUAL = ", ".join(name for name in LABEL_COLUMNS if "_" not in name)
 DatasetName = Annotated[
     str,
@@ -41,7 +43,8 @@ NoiseName = Annotated[
     typer.Option("--noise", help=f"{', '.join(NOISE_NAMES)}; default: given for own data, else symmetric."),
 ]
 Rate = Annotated[
-    float, typer.Option("--rate", help=f"Nominal noise rate, in [0, 1); none for {', '.join(WITHOUT_RATE)}.")
+    float | None,
+    typer.Option("--rate", help=f"Nominal noise rate, in [0, 1); default {RATE}, none for {', '.join(WITHOUT_RATE)}."),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Subset = Annotated[int | None, typer.Option("--subset", help="Use so many training samples only.")]
@@ -54,6 +57,13 @@ NoiseOptions = Annotated[
 TimeBudget = Annotated[
     float | None, typer.Option("--time-budget", metavar="SECONDS", help="Stop after the last epoch that fits.")
 ]
+
+
+def nominal_rate(noise: str | None, rate: float | None) -> float:
+    """The rate that was asked for, or the usual one; an `InputError` where labels are as wrong as they are."""
+    if rate is not None and noise is not None and (kind := noise.partition(":")[0]) in WITHOUT_RATE:
+        raise InputError(f"--rate {rate:g} does not fit {kind} labels, which are as wrong as they are; leave it out")
+    return RATE if rate is None else rate
 
 
 def data_options(test: str | None = None, **others: str | int | None) -> dict[str, Any]:

@@ -273,6 +273,7 @@ def test_without_network_a_missing_cache_is_one_line_and_nothing_is_written(tmp_
         (["--set", "tau=["], ["tau", "float", "["]),
         (["--noise-option", "scale=raw"], ["scale", "include_true"]),
         (["--rate", "1.0"], ["rate", "[0, 1)"]),
+        (["--noise", "human:worst", "--rate", "0.2"], ["--rate 0.2", "human labels"]),
         (["--subset", "5"], ["5", "10", "1347"]),
         (["--seed", "-1"], ["seed"]),
         (["--set", "keep_share=2"], ["keep_share", "[0, 1]", "2"]),

@@ -177,7 +177,7 @@ def divide(
     trust = easiness if config.weight_by_easiness else torch.ones_like(easiness)
     weight = torch.where(accepted, verdict_share.nan_to_num(0.0), trust)
     target = torch.where(accepted, verdict, given_labels)
-    clean_prob = lasting_opinion(snapshot, given_labels, easiness, memory)
+    clean_prob = lasting_opinion(snapshot, given_labels, easiness, config.trust_from, memory)
     division = Division(SETS, membership, easy | accepted, target, weight, clean_prob)
     report = {"verdict_labels": verdict, "verdict_share": verdict_share, "anchors": anchors, "anchor_quality": quality}
     return with_every_class(division, snapshot, given_labels, easiness, "easy", config.keep_share), report

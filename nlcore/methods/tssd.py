@@ -149,7 +149,7 @@ def divide(
     for name, members in (("positive", positive), ("negative", negative), ("mined", mined)):
         membership[members] = SETS.index(name)
     weight = torch.where(mined, score, trust)
-    clean_prob = lasting_opinion(snapshot, given_labels, trust, memory)
+    clean_prob = lasting_opinion(snapshot, given_labels, trust, config.trust_from, memory)
     division = Division(SETS, membership, positive | mined, given_labels, weight.nan_to_num(0.0), clean_prob)
     report = {"p_loss": p_loss, "p_feature": p_feature, "scores": score, "meta_auc": auc}
     return with_every_class(division, snapshot, given_labels, trust, "positive", config.keep_share), report

@@ -180,18 +180,21 @@ def joint_probability(values: torch.Tensor) -> torch.Tensor:
 
 
 def lasting_opinion(
-    snapshot: Snapshot, given_labels: torch.Tensor, trust: torch.Tensor, memory: dict[str, Any]
+    snapshot: Snapshot, given_labels: torch.Tensor, trust: torch.Tensor, trust_from: float, memory: dict[str, Any]
 ) -> torch.Tensor:
     """What both streams have thought of each given label, over the divisions: (N,) float32 in [0, 1] (our
     reconstruction).
 
     The geometric mean of the label's probability under the network, under the class means weighted by `trust` (N,), and
-    in earlier divisions, the later the heavier. A mixture's posterior is 0 or 1 for most labels and so without an
-    order; one network forgets today what it doubted yesterday, because it has learnt the label since. `memory` keeps
-    the mean loss; it begins anew with other images.
+    in earlier divisions, the later the heavier. Class means are asked where the network predicts at least the share
+    `trust_from` of the given labels. A mixture's posterior is 0 or 1 for most labels and so without an order; one
+    network forgets today what it doubted yesterday, because it has learnt the label since. `memory` keeps the mean
+    loss; it begins anew with other images.
     """
-    prototypes = prototype_loss(snapshot.features, given_labels, snapshot.logits.shape[1], trust, PROTOTYPE_SCALE)
-    loss = (F.cross_entropy(snapshot.logits, given_labels, reduction="none") + prototypes) / 2
+    loss = F.cross_entropy(snapshot.logits, given_labels, reduction="none")
+    if agreement(snapshot.logits, given_labels) >= trust_from:
+        num_classes = snapshot.logits.shape[1]
+        loss = (loss + prototype_loss(snapshot.features, given_labels, num_classes, trust, PROTOTYPE_SCALE)) / 2
     rows = torch.arange(len(loss), device=loss.device) if snapshot.index is None else snapshot.index
     if "opinion" in memory and torch.equal(memory["opinion_of"], rows):
         loss = LASTING * memory["opinion"] + (1 - LASTING) * loss

@@ -173,7 +173,7 @@ def test_tssd_ranks_labels_by_both_streams_whatever_makes_the_sets(blurred):
     """Neither mining nor a class that counts as undivided changes the order of the labels."""
     division, report = divide(blurred, "tssd")
     trust = (report["p_loss"] + report["p_feature"]) / 2
-    expected = lasting_opinion(blurred.snapshot, blurred.given, trust, {})
+    expected = lasting_opinion(blurred.snapshot, blurred.given, trust, 0.3, {})
     torch.testing.assert_close(division.clean_prob, expected)
     whole, _ = divide(blurred, "tssd", min_distance=1e3, meta="off")
     assert bool(whole.labelled.all())  # no class has components that far apart
@@ -253,6 +253,7 @@ def test_where_the_network_contradicts_most_labels_the_loss_divides_alone_and_no
     torch.testing.assert_close(easiness, by_loss)
     division, report = divide(blurred, "tssd", keep_share=0.0, **doubt)
     torch.testing.assert_close(division.weight, by_loss)
+    torch.testing.assert_close(division.clean_prob, (-s.losses).exp())
     names = np.array(tssd.SETS)[division.membership]
     np.testing.assert_array_equal(names, np.where(by_loss > 0.5, "positive", "negative"))
     assert report["scores"].isnan().all() and not (division.membership == tssd.SETS.index("mined")).any()

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -184,7 +185,7 @@ def test_a_lasting_opinion_is_a_geometric_mean_over_streams_and_divisions_sample
     memory, expected = {}, None
     for look in looks:
         s = look.snapshot
-        found = lasting_opinion(s, given, trust, memory)
+        found = lasting_opinion(s, given, trust, 0.0, memory)
         centred = s.features - s.features.mean(0)
         unit = centred / centred.norm(dim=1, keepdim=True)
         now = []
@@ -197,13 +198,21 @@ def test_a_lasting_opinion_is_a_geometric_mean_over_streams_and_divisions_sample
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
 
 
+def test_class_means_have_no_opinion_where_the_network_contradicts_too_many_labels(make_snapshot):
+    made = make_snapshot(n=400, rate=0.4, blur=1.0, doubt=1.0)
+    agreed = float((made.snapshot.logits.argmax(1) == made.given).float().mean())
+    ask = partial(lasting_opinion, made.snapshot, made.given, torch.ones(400))
+    torch.testing.assert_close(ask(agreed + 0.01, {}), (-made.snapshot.losses).exp())
+    assert not torch.allclose(ask(agreed - 0.01, {}), ask(agreed + 0.01, {}), atol=0.01)
+
+
 def test_a_lasting_opinion_of_other_samples_begins_anew(make_snapshot):
     made, other = make_snapshot(n=40, seed=0), make_snapshot(n=40, seed=1)
     trust, memory = torch.ones(40), {}
-    lasting_opinion(replace(made.snapshot, index=torch.arange(40)), made.given, trust, memory)
+    lasting_opinion(replace(made.snapshot, index=torch.arange(40)), made.given, trust, 0.0, memory)
     next_images = replace(other.snapshot, index=torch.arange(40, 80))
-    found = lasting_opinion(next_images, other.given, trust, memory)
-    assert torch.equal(found, lasting_opinion(next_images, other.given, trust, {}))
+    found = lasting_opinion(next_images, other.given, trust, 0.0, memory)
+    assert torch.equal(found, lasting_opinion(next_images, other.given, trust, 0.0, {}))
 
 
 def test_a_lasting_opinion_remembers_a_doubt_that_the_network_has_lost(make_snapshot):
@@ -213,6 +222,6 @@ def test_a_lasting_opinion_remembers_a_doubt_that_the_network_has_lost(make_snap
     features = by_heart.repeat(1, 4) + 0.1 * torch.randn(400, 16, generator=made.generator)
     learnt = replace(made.snapshot, logits=9 * by_heart, features=features)
     memory, trust = {}, torch.ones(400)
-    before = roc_auc(lasting_opinion(made.snapshot, made.given, trust, memory), right)
-    lasting, fresh = (roc_auc(lasting_opinion(learnt, made.given, trust, m), right) for m in (memory, {}))
+    before = roc_auc(lasting_opinion(made.snapshot, made.given, trust, 0.0, memory), right)
+    lasting, fresh = (roc_auc(lasting_opinion(learnt, made.given, trust, 0.0, m), right) for m in (memory, {}))
     assert before > 0.95 and lasting > 0.95 and fresh < 0.6

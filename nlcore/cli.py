@@ -112,7 +112,7 @@ def train_command(
         "dataset": dataset,
         "data_options": data_options(test, image_size=image_size, **columns),
         "noise": noise,
-        "rate": nominal_rate(noise, rate),
+        "rate": nominal_rate(dataset, noise, rate),
         "noise_options": key_values(noise_option),
         "method": method,
         "preset": preset,
@@ -223,7 +223,7 @@ def noise_command(
     if out.exists():
         raise InputError(f"{out} exists already; choose another file")
     SEEDS.check("seed", seed, whole=True)
-    check_noise(noise, rate := nominal_rate(noise, rate), options := key_values(noise_option))
+    check_noise(noise, rate := nominal_rate(dataset, noise, rate), options := key_values(noise_option))
     columns = {"label_column": label_column, "text_column": text_column, "image_column": image_column}
     data = load_dataset(dataset, **data_options(test, image_size=image_size, **columns))
     data = data if subset is None else data.subset(subset)

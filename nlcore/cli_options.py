@@ -59,10 +59,13 @@ TimeBudget = Annotated[
 ]
 
 
-def nominal_rate(noise: str | None, rate: float | None) -> float:
+def nominal_rate(dataset: str, noise: str | None, rate: float | None) -> float:
     """The rate that was asked for, or the usual one; an `InputError` where labels are as wrong as they are."""
-    if rate is not None and noise is not None and (kind := noise.partition(":")[0]) in WITHOUT_RATE:
-        raise InputError(f"--rate {rate:g} does not fit {kind} labels, which are as wrong as they are; leave it out")
+    kind = (noise or ("given" if dataset.startswith(PREFIX) else "symmetric")).partition(":")[0]
+    if rate is not None and kind in WITHOUT_RATE:
+        raise InputError(
+            f"--rate {rate:g}: the noise {kind!r} is as large as it is; leave the rate out, or say --noise"
+        )
     return RATE if rate is None else rate
 
 

@@ -156,6 +156,7 @@ def _one_scale(vectors: torch.Tensor, seed: int) -> torch.Tensor:
 
 def _believed(state: State) -> tuple[torch.Tensor, torch.Tensor]:
     """Unit features and targets of the samples that the method gives a label in the end, some of them if many."""
+    state.epoch = state.config.epochs  # all are over, also where a finished judge came back from its checkpoint
     snapshot = observe(state)
     division, _ = divide(state, snapshot)
     rows = division.labelled.nonzero().flatten()

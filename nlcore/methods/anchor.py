@@ -54,8 +54,9 @@ class AnchorConfig:
     ----------
     easy_loss : what makes a sample easy, each split by a mixture. `ce`, the loss of the given label; `prototype`,
         cross-entropy of 10 cos to the class means of centred features; `both`, the mean of both probabilities.
-    prototype_rounds : times that class means and easiness are computed from each other, first from the loss in `both`.
-    trust_from : share of the given labels that the network has to predict before class means, of given labels, count.
+    prototype_rounds : times that class means and easiness are computed from each other; `both` begins with the loss.
+    trust_from : in an epoch in which the network predicts less than this share of the given labels the loss alone makes
+        samples easy: most labels are wrong then, and so are class means.
     per_class_mixture : one mixture a given class instead of one for all.
     one_sided : no loss is so small that it is doubted again, see `nlcore.selection.mixture.Mixture.posterior`.
     tau : easy from this probability of the low-loss component.
@@ -127,6 +128,7 @@ PRESETS = {
         prototype_rounds=1,
         trust_from=0.0,
         one_sided=False,
+        lambda_p=0.75,
         centred=False,
         similarity_weight=1.0,
         norm_penalty=0.0,
@@ -153,7 +155,8 @@ def recipe(config) -> tuple[tuple[dict, str], ...]:
 def divide(
     snapshot: Snapshot, given_labels: torch.Tensor, classify, config: AnchorConfig, memory: dict, generator
 ) -> tuple[Division, dict]:
-    """Steps 1 to 3. `classify` maps features to logits; `memory` keeps the hallucinator, and counts the divisions.
+    """Steps 1 to 3. `classify` maps features to logits; `memory` keeps the hallucinator and the opinions so far, and
+    counts the divisions.
 
     The report beside the division holds the verdicts ("verdict_labels", "verdict_share": (N,), NaN share where nobody
     voted or the sample is easy), the "anchors", and `describe_anchors` ("anchor_quality").
@@ -162,7 +165,8 @@ def divide(
     labelled_easy, hard = easy.nonzero().flatten(), (~easy).nonzero().flatten()
     anchors, quality = make_anchors(snapshot, given_labels, labelled_easy, classify, config, memory, generator)
 
-    verdict, verdict_share, accepted = given_labels.clone(), easiness * torch.nan, torch.zeros_like(easy)
+    verdict, accepted = given_labels.clone(), torch.zeros_like(easy)
+    verdict_share = torch.full_like(easiness, torch.nan)
     if len(hard) and len(anchors.labels):
         labels, share, accept = vote(snapshot, given_labels, labelled_easy, hard, anchors, config)
         if config.as_sure_as_easy:

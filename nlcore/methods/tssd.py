@@ -135,8 +135,8 @@ def divide(
 ) -> tuple[Division, dict]:
     """One round of PSD and MSP.
 
-    `memory["golden"]` holds (Snapshot, true labels) of the golden set where there is one. The report beside the
-    division has both streams' probabilities ("p_loss", "p_feature", "scores": tensors of (N,)) and the meta
+    `memory` keeps the opinions so far; `memory["golden"]` holds (Snapshot, true labels) of a golden set. The report
+    beside the division has both streams' probabilities ("p_loss", "p_feature", "scores": tensors of (N,)) and the meta
     classifier's held-out AUC ("meta_auc").
     """
     p_loss, p_feature, positive, negative = psd(snapshot, given_labels, config)

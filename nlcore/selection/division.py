@@ -23,7 +23,7 @@ class Snapshot:
     losses : (N,) float32, cross-entropy of the given labels.
     index : (N,) int64, rows of the whole training set, for what is remembered of each sample; None for other samples.
     heads : outputs of the method's extra heads by name, each (N, m) float32.
-    progress : share of the epochs after warm-up that are over; outside of a run all are.
+    progress : share of the epochs after warm-up that are over. A run says it before it divides; else all are.
     """
 
     logits: torch.Tensor
@@ -50,7 +50,7 @@ class Division:
     labelled : (N,) bool, trained with its target; the rest is trained without any label.
     target : (N,) int64, the label to train with: the given or a corrected one.
     weight : (N,) float32 in [0, 1], trust in the target when it is refined.
-    clean_prob : (N,) float32, the method's probability that the GIVEN label is right.
+    clean_prob : (N,) float32 in [0, 1], how probable the GIVEN label is to the method; for an order, not calibrated.
     """
 
     set_names: tuple[str, ...]

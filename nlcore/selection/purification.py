@@ -13,8 +13,8 @@ from torch import nn
 from nlcore.basics.chance import seeded
 
 MIN_SIDE = 100  # fewer examples of clean or noisy labels than this (scaled for small sets) and nothing is learnt
-SMALLEST_BATCH, STEPS = 256, 32  # of a pass: batches grow where it would take more steps, each of which has its cost
-MOST_EXAMPLES = 10_000  # of clean labels, and of noisy ones: more teach 128 units nothing, and cost half of an epoch
+SMALLEST_BATCH, STEPS = 256, 32  # batches grow where a pass would take more steps: small ones mine no better, slower
+MOST_EXAMPLES = 10_000  # of clean labels, and of noisy ones: more teach 128 units nothing
 
 
 def meta_features(

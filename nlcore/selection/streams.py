@@ -15,7 +15,7 @@ from nlcore.selection.division import Snapshot
 from nlcore.selection.mixture import ashman_distance, fit_mixture, low_component
 
 PROTOTYPE_SCALE = 20.0  # of the cosines where both streams give an opinion
-LASTING = 0.8  # share of the older opinions in the remembered one
+LASTING = 0.8  # share of the opinions before in the remembered one
 
 
 def min_max(values: torch.Tensor) -> torch.Tensor:
@@ -185,11 +185,11 @@ def lasting_opinion(
     """What both streams have thought of each given label, over the divisions: (N,) float32 in [0, 1] (our
     reconstruction).
 
-    The geometric mean of the label's probability under the network, under the class means weighted by `trust` (N,), and
-    in earlier divisions, the later the heavier. Class means are asked where the network predicts at least the share
-    `trust_from` of the given labels. A mixture's posterior is 0 or 1 for most labels and so without an order; one
-    network forgets today what it doubted yesterday, because it has learnt the label since. `memory` keeps the mean
-    loss; it begins anew with other images.
+    The geometric mean of the label's probability under the network and under the class means weighted by `trust` (N,),
+    over the divisions: each further one counts a fifth, those before it four fifths. Class means are asked where the
+    network predicts at least the share `trust_from` of the given labels. It is an order: a mixture's posterior is 0 or
+    1 for most labels, and a network forgets today what it doubted yesterday, because it has learnt the label since.
+    `memory` keeps the mean loss; it begins anew with other images.
     """
     loss = F.cross_entropy(snapshot.logits, given_labels, reduction="none")
     if agreement(snapshot.logits, given_labels) >= trust_from:

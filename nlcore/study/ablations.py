@@ -84,7 +84,8 @@ def read_variants(folder: str | Path):
 
 
 def division_ablation(epoch: Epoch, config: TrainConfig, draws: int = 3):
-    """What a method's own fields do to its first division, without any training after it.
+    """What a method's own fields do to its first division, without any training after it. All its parts take part, also
+    those that in a run wait for later epochs.
 
     Parameters
     ----------

@@ -182,7 +182,8 @@ def _restore_learner(learner: Learner, stored: dict[str, Any], method: str, devi
         learner.teacher.load_state_dict(stored["teacher"])
     learner.optimiser.load_state_dict(stored["optimiser"])
     rebuild = getattr(METHODS[method], "restore_memory", None)
-    learner.memory = rebuild(stored["memory"], device) if rebuild else on_device(device, stored["memory"])
+    memory = on_device(device, stored["memory"])
+    learner.memory = rebuild(memory, device) if rebuild else memory
     learner.past_losses = [losses.to(device) for losses in stored["past_losses"]]
     learner.step = stored["step"]
 

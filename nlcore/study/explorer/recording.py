@@ -40,7 +40,7 @@ class Track:
     set_names : names of the method's sets.
     labelled_sets : those whose samples are trained with a label.
     membership : (E, N) int64, the set of each sample; -1 during warm-up, when nothing is divided.
-    clean_prob : (E, N) float32, the method's probability that the given label is right; NaN during warm-up.
+    clean_prob : (E, N) float32, how probable the given label is to the method; NaN during warm-up.
     target : (E, N) int64, the given or the corrected label.
     position : (E, N, 2) float32, across and up on the map.
     """

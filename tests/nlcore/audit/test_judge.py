@@ -76,7 +76,10 @@ def test_a_judge_that_was_stopped_goes_on_as_if_it_had_not_been(noisy, tmp_path,
         noisy.vectors, noisy.given, 4, "anchor", 0, 5, lambda done, total: heard.append(done), tmp_path
     )
     assert heard == [4, 5]
-    assert torch.equal(resumed.probs(noisy.vectors), whole.probs(noisy.vectors))
+    finished = train_judge(noisy.vectors, noisy.given, 4, "anchor", 0, 5, folder=tmp_path)  # it has only to be read
+    for judge in (resumed, finished):
+        assert torch.equal(judge.opinion(noisy.vectors), whole.opinion(noisy.vectors))
+        assert torch.equal(judge.targets, whole.targets) and torch.equal(judge.taught, whole.taught)
 
 
 def test_a_checkpoint_of_other_labels_is_refused(noisy, tmp_path, monkeypatch) -> None:

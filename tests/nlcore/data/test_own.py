@@ -324,7 +324,7 @@ def test_a_mistake_in_arrays_is_one_line(arrays, words, tmp_path):
         ),
         ("v,label\n1,x\n2,y\n", {"text_column": "label"}, "column 'label' cannot be two things"),
         ("v,label\n1,x\n2,y\n", {"text_column": "v", "image_column": "v"}, "texts or images, not both"),
-        ("v,label\n1,x\n2,y\n", {"label_column": 1}, "label_column is the name of a column, not 1"),
+        ("v,label\n1,x\n2,y\n", {"label_column": 1}, r"label_column must be of type str \| None, not 1"),
         ("v,label\n,x\n,y\n,x\n,y\n", {"text_column": "v"}, "the text column holds no words"),
         ("v,label\n1,x\n2,x\n2,y\n3,y\n", {"test": 1.5}, r"a share as test set must lie in \(0, 1\)"),
         ("v,label\n1,x\n2,x\n2,y\n3,y\n", {"test": 0}, r"a share as test set must lie in \(0, 1\)"),

@@ -74,6 +74,17 @@ def test_a_meta_classifier_tells_separable_examples_apart(rng, unchanged_global_
     assert (scores[:400] > 0.5).float().mean() > 0.95 and (scores[400:] < 0.5).float().mean() > 0.95
 
 
+def test_many_examples_make_larger_batches_not_more_steps(rng, monkeypatch):
+    """32 steps a pass at most, so that mining does not grow with the data; few examples keep batches of 256."""
+    steps = []
+    step = torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: steps.append(step(self)))
+    for n, expected in ((1000, 8), (9000, 32)):  # of 2 n examples a tenth is held out
+        steps.clear()
+        fit_meta_classifier(torch.randn(n, 2, generator=rng), torch.randn(n, 2, generator=rng), 1, rng)
+        assert len(steps) == expected
+
+
 def test_an_imbalance_of_clean_and_noisy_examples_does_not_move_the_threshold(rng):
     clean, noisy = torch.randn(100, 4, generator=rng), torch.randn(3000, 4, generator=rng)
     classifier, auc = fit_meta_classifier(clean, noisy, 5, rng)  # nothing to learn: both alike

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from nlcore import Dataset, InputError, TrainConfig, load_dataset, train
+from nlcore.basics.errors import Paused
 from nlcore.methods import METHODS, set_names
 from nlcore.selection.division import Snapshot
 from nlcore.training import engine, steps
@@ -220,6 +221,25 @@ def test_a_division_sees_the_mean_of_the_scaled_losses_of_the_last_epochs(monkey
     assert state.learners[0].past_losses == [] and len(state.learners[1].past_losses) == 3
 
 
+def test_a_division_hears_what_share_of_the_epochs_after_warm_up_is_over(monkeypatch, tmp_path):
+    heard = []
+    divide = METHODS["dividemix"].divide
+    monkeypatch.setattr(
+        METHODS["dividemix"],
+        "divide",
+        lambda snapshot, *rest: heard.append(snapshot.progress) or divide(snapshot, *rest),
+    )
+    config = TrainConfig(method="dividemix", subset=100, epochs=5, warmup_epochs=1, networks=2)
+    train(config)
+    assert heard == [0, 0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75]
+    heard.clear()
+    for _ in range(4):  # stopped after every epoch
+        with pytest.raises(Paused):
+            train(config, folder=tmp_path, time_budget=0)
+    train(config, folder=tmp_path)
+    assert heard == [0, 0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75]
+
+
 def test_without_a_history_a_division_sees_the_losses_as_they_are(monkeypatch):
     seen = []
     method = METHODS["dividemix"]
@@ -228,7 +248,8 @@ def test_without_a_history_a_division_sees_the_losses_as_they_are(monkeypatch):
     state = fresh(method="dividemix")
     snapshot = observe(state)
     engine.divide(state, snapshot)
-    assert seen == [snapshot] and state.learners[0].past_losses == []
+    assert [division.losses is snapshot.losses for division in seen] == [True]
+    assert state.learners[0].past_losses == []
 
 
 def test_a_run_keeps_the_losses_of_as_many_epochs_as_it_is_told():

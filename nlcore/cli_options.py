@@ -10,8 +10,8 @@ from nlcore.data.datasets import DATASETS
 from nlcore.data.own import IMAGE_SIZE, PREFIX
 from nlcore.data.tables import LABEL_COLUMNS
 from nlcore.noise.corrupt import NOISE_NAMES, WITHOUT_RATE
+from nlcore.training.config import TrainConfig
 
-RATE = 0.4  # where none is named
 USUAL = ", ".join(name for name in LABEL_COLUMNS if "_" not in name)
 DatasetName = Annotated[
     str,
@@ -44,7 +44,10 @@ NoiseName = Annotated[
 ]
 Rate = Annotated[
     float | None,
-    typer.Option("--rate", help=f"Nominal noise rate, in [0, 1); default {RATE}, none for {', '.join(WITHOUT_RATE)}."),
+    typer.Option(
+        "--rate",
+        help=f"Nominal noise rate, in [0, 1), default {TrainConfig.rate}; none for {', '.join(WITHOUT_RATE)}.",
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Subset = Annotated[int | None, typer.Option("--subset", help="Use so many training samples only.")]
@@ -61,12 +64,13 @@ TimeBudget = Annotated[
 
 def nominal_rate(dataset: str, noise: str | None, rate: float | None) -> float:
     """The rate that was asked for, or the usual one; an `InputError` where labels are as wrong as they are."""
-    kind = (noise or ("given" if dataset.startswith(PREFIX) else "symmetric")).partition(":")[0]
+    usual = TrainConfig(dataset=dataset, noise=noise)
+    kind = usual.noise.partition(":")[0]
     if rate is not None and kind in WITHOUT_RATE:
         raise InputError(
             f"--rate {rate:g}: the noise {kind!r} is as large as it is; leave the rate out, or say --noise"
         )
-    return RATE if rate is None else rate
+    return usual.rate if rate is None else rate
 
 
 def data_options(test: str | None = None, **others: str | int | None) -> dict[str, Any]:

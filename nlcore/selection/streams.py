@@ -191,7 +191,7 @@ def lasting_opinion(
     1 for most labels, and a network forgets today what it doubted yesterday, because it has learnt the label since.
     `memory` keeps the mean loss; it begins anew with other images.
     """
-    loss = F.cross_entropy(snapshot.logits, given_labels, reduction="none")
+    loss = F.cross_entropy(snapshot.logits, given_labels, reduction="none")  # `losses` may be scaled, of several epochs
     if agreement(snapshot.logits, given_labels) >= trust_from:
         num_classes = snapshot.logits.shape[1]
         loss = (loss + prototype_loss(snapshot.features, given_labels, num_classes, trust, PROTOTYPE_SCALE)) / 2

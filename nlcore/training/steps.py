@@ -79,11 +79,11 @@ class Steps:
 
     def weak(self, rows: torch.Tensor) -> torch.Tensor:
         """Weak views of training images or vectors (B,), as a network takes them: (B, C, H, W) or (B, d) float32."""
-        return weak_input(self.state, self.state.images[rows])
+        return weak_input(self.state, self.state.images.index_select(0, rows))
 
     def strong(self, rows: torch.Tensor) -> torch.Tensor:
         """Strong views of the same."""
-        return strong_input(self.state, self.state.images[rows])
+        return strong_input(self.state, self.state.images.index_select(0, rows))
 
     def mixed(self, inputs: torch.Tensor, targets: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
         """MixUp of inputs (B, ...) and targets (B, T) among themselves: one lambda ~ Beta(alpha, alpha) for all, never
@@ -96,7 +96,7 @@ class Steps:
 
     def plain(self, rows: torch.Tensor) -> torch.Tensor:
         """The same as they are, without a random view."""
-        return to_input(self.state, self.state.images[rows])
+        return to_input(self.state, self.state.images.index_select(0, rows))
 
     def precision(self) -> torch.autocast:
         """The context in which networks compute."""

@@ -45,8 +45,11 @@ def vector_views(vectors: torch.Tensor, dropout: float, noise: float, generator:
     to its mean of 0, with a probability, in steps of 1/256. The others are not scaled up: the network is tested on
     whole vectors, and its average weights see those of the same scale."""
     if noise:
-        vectors = vectors + noise * torch.randn(vectors.shape, generator=generator, device=vectors.device)
+        drawn = torch.randn(vectors.shape, generator=generator, device=vectors.device)
+        vectors = drawn.mul_(noise).add_(vectors)
     # One byte of chance a feature: drawn eight at a time, they cost an eighth of as many floats.
     eights = torch.empty(-(-vectors.numel() // 8), dtype=torch.int64, device=vectors.device)
     chance = eights.random_(-(2**63), None, generator=generator).view(torch.uint8)[: vectors.numel()]
-    return vectors.masked_fill(chance.view(vectors.shape) < round(256 * dropout), 0.0)
+    # Compared into floats and multiplied: on a CPU a tenth of the time of filling where a mask is true.
+    kept = torch.ge(chance.view(vectors.shape), round(256 * dropout), out=torch.empty_like(vectors))
+    return kept.mul_(vectors)

@@ -33,11 +33,13 @@ class Quality:
     Attributes
     ----------
     label_quality : (N,) float64, probability that the given label is right.
+    opinion : (N, K) float64, the opinion it was made of once the given labels are weighed in, see `weighed`.
     wrong : estimated number of wrong labels, and the lower and upper end of an interval: what is said of it is true of
         most data, not of 19 in 20, for whoever is hard to tell from a wrong label is counted as one.
     """
 
     label_quality: torch.Tensor
+    opinion: torch.Tensor
     wrong: tuple[float, float, float]
 
 
@@ -64,6 +66,26 @@ def transition(opinion: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     joint.index_put_((true[rows], labels[rows]), torch.ones(len(rows), dtype=torch.float64), accumulate=True)
     joint += 1e-3 * torch.eye(num_classes, dtype=torch.float64)  # a class that nobody is sure of is right
     return joint / joint.sum(1, keepdim=True)
+
+
+def likely_errors(opinion: torch.Tensor, spread: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """How likely class c (row) is given label k (column), for `weighed`: the transition T (K, K), damped.
+
+    What a transition counts is errors of labels and doubts of the models alike. The more certain opinions (N, K) are,
+    the less of it is doubt: T is raised to the square of 1 - their mean entropy, as a share of the largest one.
+    """
+    entropy = -(opinion * opinion.clamp(min=1e-12).log()).sum(1).mean() / np.log(opinion.shape[1])
+    return (spread + 1 / len(labels)) ** float((1 - entropy) ** 2)
+
+
+def weighed(opinion: torch.Tensor, labels: torch.Tensor, likely: torch.Tensor) -> torch.Tensor:
+    """The opinion (N, K) of who knows the given labels (N,) too, by Bayes' rule: p_c likely[c, label], rows sum to 1.
+
+    Of two labels that the models doubt alike, the one that is often given in error is doubted more: people call many
+    a truck an automobile, hardly a truck a frog.
+    """
+    product = opinion.double().clamp(min=1e-12) * likely[:, labels].T
+    return product / product.sum(1, keepdim=True)
 
 
 def plant(
@@ -98,21 +120,26 @@ def plant(
 def quality(opinion: torch.Tensor, labels: torch.Tensor, seed: int = 0) -> Quality:
     """Calibrated quality of given labels (N,) from an opinion (N, K) that has not learnt them by heart.
 
+    The opinion is weighed by how labels go wrong; so are those on planted labels.
+
     The number of wrong labels lies between two counts, made with planted labels that are easy to tell and hard to tell,
     and so does the estimate. Where people err on what is hard to see the truth is near the upper end, where labels
     were mixed up blindly near the lower one: from the labels alone nobody can tell.
     """
-    scores, n = log_odds(opinion, labels), len(labels)
+    n, spread = len(labels), transition(opinion, labels)
+    likely = likely_errors(opinion, spread, labels)
+    known = weighed(opinion, labels, likely)
+    scores = log_odds(known, labels)
     believed = (opinion.argmax(1) == labels).nonzero().flatten()
     if len(believed) == 0:
-        return Quality(torch.full_like(scores, 0.5), (n / 2, 0.0, float(n)))
+        return Quality(torch.full_like(scores, 0.5), known, (n / 2, 0.0, float(n)))
     count = min(PLANTED * len(believed), MOST_PLANTED)
     generator = torch.Generator().manual_seed(stream(seed, "planted"))
-    seen, spread = opinion[believed], transition(opinion, labels)
+    seen = opinion[believed]
 
     def planted(likeness: float) -> torch.Tensor:
         rows, wrong = plant(seen, labels[believed], likeness, spread, count, generator)
-        return log_odds(seen[rows], wrong)
+        return log_odds(weighed(seen[rows], wrong, likely), wrong)
 
     blind, alike = planted(FEWEST[0]), planted(MOST[0])
     low, high = sorted((share_wrong(scores, blind, FEWEST[1]), share_wrong(scores, alike, MOST[1])))
@@ -120,7 +147,7 @@ def quality(opinion: torch.Tensor, labels: torch.Tensor, seed: int = 0) -> Quali
     least = min((share_wrong(scores, blind, depth), depth) for depth in DEPTHS)
     ends = max(0.0, min(low, least[0] - _error(*least, n))), min(1.0, high + _error(high, MOST[1], n))
     chances = chance_wrong(scores, planted(LIKENESS), share)
-    return Quality(1 - chances, (n * share, n * ends[0], n * ends[1]))
+    return Quality(1 - chances, known, (n * share, n * ends[0], n * ends[1]))
 
 
 def share_wrong(scores: torch.Tensor, planted: torch.Tensor, depth: float) -> float:

@@ -73,7 +73,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     noise_rate_ : the estimate as a share of all.
     transition_matrix_ : (K, K), estimated share of given label k (column) among samples whose true class is c (row).
     concerns_ : sentences on what could fool the audit; each is a warning too.
-    opinion_ : (N, K) float64, probability of each class in the opinion of the three.
+    opinion_ : (N, K) float64, probability of each class in the opinion of the three, with the given label weighed in by
+        how labels go wrong (`nlcore.audit.calibration.weighed`).
     neighbours_ : (N, k), rows of each sample's nearest others.
     n_features_in_, feature_names_in_ : as everywhere in scikit-learn; of vectors only.
 
@@ -174,14 +175,15 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             raise InputError(f"{len(labels)} samples are too few: no fold has two classes to learn")
         self.classes_ = classes
         self.neighbours_ = outside.neighbours
-        self.opinion_ = judged(outside, network)
-        found = quality(self.opinion_, labels, seed)
-        self.label_issues_ = issue_table(self.opinion_, labels, found, classes, index)
+        opinion = judged(outside, network)
+        found = quality(opinion, labels, seed)
+        self.opinion_ = found.opinion
+        self.label_issues_ = issue_table(found, labels, classes, index)
         self.wrong_ = found.wrong
         self.noise_rate_ = found.wrong[0] / len(labels)
-        self.transition_matrix_ = transition(self.opinion_, labels).numpy()
+        self.transition_matrix_ = transition(opinion, labels).numpy()
         names = tuple(map(str, classes))
-        self.concerns_ = concerns(outside.vectors, labels, names, self.neighbours_, self.opinion_, found.label_quality)
+        self.concerns_ = concerns(outside.vectors, labels, names, self.neighbours_, opinion, found.label_quality)
         return self
 
     def predict_proba(self, X) -> np.ndarray:

@@ -56,20 +56,18 @@ def find_label_issues(labels, pred_probs=None, features=None, seed: int = 0) -> 
     if not opinions:
         raise InputError("find_label_issues needs pred_probs or features, or both")
     opinion = sum(opinions) / len(opinions)
-    return issue_table(opinion, given, quality(opinion, given, seed), classes, index)
+    return issue_table(quality(opinion, given, seed), given, classes, index)
 
 
-def issue_table(
-    opinion: torch.Tensor, given: torch.Tensor, found: Quality, classes: np.ndarray, index=None
-) -> pd.DataFrame:
-    """The table of `find_label_issues` from an opinion (N, K) and calibrated qualities.
+def issue_table(found: Quality, given: torch.Tensor, classes: np.ndarray, index=None) -> pd.DataFrame:
+    """The table of `find_label_issues` from calibrated qualities.
 
     Where a label is more likely wrong than right the predicted label is the most probable other one: nobody is told to
     replace a label by itself.
     """
     issue = found.label_quality < ISSUE_BELOW
-    others = opinion.scatter(1, given[:, None], -1.0).argmax(1)
-    predicted = torch.where(issue, others, opinion.argmax(1))
+    others = found.opinion.scatter(1, given[:, None], -1.0).argmax(1)
+    predicted = torch.where(issue, others, found.opinion.argmax(1))
     table = {
         "is_label_issue": issue.numpy(),
         "label_quality": found.label_quality.numpy(),

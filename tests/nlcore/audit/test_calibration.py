@@ -3,9 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 
-from nlcore.audit.calibration import chance_wrong, log_odds, plant, quality, share_wrong, transition
-from nlcore.audit.evidence import Outside, standardised
+from nlcore.audit.calibration import (
+    chance_wrong,
+    likely_errors,
+    log_odds,
+    plant,
+    quality,
+    share_wrong,
+    transition,
+    weighed,
+)
+from nlcore.audit.evidence import Outside, given_label_prob, standardised
 
 
 def opinion_of(data, num_classes: int = 4) -> torch.Tensor:
@@ -24,6 +34,38 @@ def test_the_transition_is_that_of_the_labels_where_classes_lie_apart(make_blobs
     joint = torch.zeros(4, 4, dtype=torch.float64)
     joint.index_put_((data.true, data.given), torch.ones(4000, dtype=torch.float64), accumulate=True)
     assert (found - joint / joint.sum(1, keepdim=True)).abs().max() < 0.05
+
+
+def test_a_label_is_weighed_in_by_bayes_rule() -> None:
+    generator = torch.Generator().manual_seed(0)
+    opinion = torch.rand(20, 3, generator=generator, dtype=torch.float64).softmax(1)
+    likely = torch.rand(3, 3, generator=generator, dtype=torch.float64)
+    labels = torch.randint(3, (20,), generator=generator)
+    found = weighed(opinion, labels, likely)
+    for n, label in enumerate(labels.tolist()):
+        joint = [float(opinion[n, c] * likely[c, label]) for c in range(3)]
+        assert found[n].tolist() == pytest.approx([value / sum(joint) for value in joint])
+
+
+def test_a_transition_counts_as_much_as_the_opinions_are_certain() -> None:
+    spread = torch.tensor([[0.8, 0.2], [0.0, 1.0]], dtype=torch.float64)
+    labels = torch.zeros(10, dtype=torch.int64)
+    certain, unsure = torch.eye(2, dtype=torch.float64)[labels], torch.full((10, 2), 0.5, dtype=torch.float64)
+    torch.testing.assert_close(likely_errors(certain, spread, labels), spread + 0.1)
+    torch.testing.assert_close(likely_errors(unsure, spread, labels), torch.ones(2, 2, dtype=torch.float64))
+
+
+def test_labels_that_are_often_given_in_error_are_doubted_more(make_blobs) -> None:
+    """Classes 0 and 2 lose labels to 1 and 3, and all overlap: a doubted 1 is wrong oftener than a doubted 0."""
+    data = make_blobs(n=3000, rate=0.0, seed=4, width=1.6)
+    hit = (data.true % 2 == 0) & (torch.rand(3000, generator=torch.Generator().manual_seed(0)) < 0.4)
+    given = torch.where(hit, data.true + 1, data.true)
+    opinion = Outside(standardised(data.vectors), given, 4, 0).opinion()
+    before, after = (
+        average_precision_score(hit, -given_label_prob(found, given))
+        for found in (opinion, quality(opinion, given).opinion)
+    )
+    assert after > before + 0.02
 
 
 def test_a_planted_label_is_never_the_given_one_and_follows_the_transition() -> None:
@@ -78,9 +120,9 @@ def test_a_mixture_of_scores_is_taken_apart() -> None:
 
 def test_the_chance_of_being_wrong_never_rises_with_the_score(make_blobs) -> None:
     data = make_blobs(width=2.0)
-    opinion = opinion_of(data)
-    scores = log_odds(opinion, data.given)
-    found = quality(opinion, data.given).label_quality[scores.argsort()]
+    found = quality(opinion_of(data), data.given)
+    scores = log_odds(found.opinion, data.given)
+    found = found.label_quality[scores.argsort()]
     assert bool((found.diff() >= -1e-12).all()) and 0 <= float(found.min()) <= float(found.max()) <= 1
 
 

@@ -1,13 +1,13 @@
 """Which labels are wrong: the package's audit beside cleanlab and the simple scores, on the same features.
 
     pip install cleanlab                                        # for this comparison alone
-    python -m benchmark.audit [--out results/audit] [--seeds 0,1,2,3,4] [--only NAME]
+    python -m benchmark.audit [--out results/audit] [--seeds 0,1,2,3,4] [--only NAME] [--again]
 
-A cell is a data set, its noise and a seed; what is stored is kept. CIFAR's features are made as `benchmark/arena.yml`
-says, once; 10,000 of the images are used, and for two sets of people's labels all 50,000 as well. Texts and table are
-those of the ledger of claims: docstrings of five packages, and thirty measurements of tumours. Every score is judged by
-AUROC, average precision and the share of wrong labels among the most suspicious hundredth; what is a probability also
-by its calibration error.
+A cell is a data set, its noise and a seed; what is stored is kept, but for the audit's own scores with `--again`.
+CIFAR's features are made as `benchmark/arena.yml` says, once; 10,000 of the images are used, and for two sets of
+people's labels all 50,000 as well. Texts and table are those of the ledger of claims: docstrings of five packages, and
+thirty measurements of tumours. Every score is judged by AUROC, average precision and the share of wrong labels among
+the most suspicious hundredth; what is a probability also by its calibration error.
 """
 
 import argparse
@@ -79,9 +79,7 @@ def measured(dataset: Dataset, noisy: NoisyLabels, seed: int) -> dict[str, dict]
     found = {}
 
     def add(name: str, work: Callable[[], tuple[torch.Tensor, dict]]) -> None:
-        started = time.perf_counter()
-        score, more = work()
-        found[name] = judged(score.numpy(), wrong) | {"seconds": round(time.perf_counter() - started, 1)} | more
+        found[name] = timed(work, wrong)
 
     strength = choose_strength(vectors, given, classes, seed)
     probs = out_of_fold(vectors, given, classes, strength, seed)
@@ -91,10 +89,26 @@ def measured(dataset: Dataset, noisy: NoisyLabels, seed: int) -> dict[str, dict]
     near = nearest_others(vectors, torch.arange(len(given)), NEIGHBOURS)
     add("neighbours", lambda: (given_label_prob(neighbour_votes(near, given, classes), given), {}))
     add("dividemix", lambda: (dividemix(dataset, given, seed), {}))
-    for method in AUDITED:
-        add(f"audit, {method}", lambda method=method: audited(dataset, given, wrong, method, seed))
+    found |= audits(dataset, noisy, seed)
     found["kept by cleanlab"] = {"test_accuracy": accuracy_of_kept(dataset, vectors, given, probs, strength)}
     return found
+
+
+def audits(dataset: Dataset, noisy: NoisyLabels, seed: int) -> dict[str, dict]:
+    """The scores of the package's own audits of one cell, a part of `measured`."""
+    given = noisy.given_labels
+    wrong = (given != noisy.true_labels).numpy()
+    return {
+        f"audit, {method}": timed(lambda method=method: audited(dataset, given, wrong, method, seed), wrong)
+        for method in AUDITED
+    }
+
+
+def timed(work: Callable[[], tuple[torch.Tensor, dict]], wrong: np.ndarray) -> dict[str, float]:
+    """How well a score orders the labels, the seconds that it took, and what else is known of it."""
+    started = time.perf_counter()
+    score, more = work()
+    return judged(score.numpy(), wrong) | {"seconds": round(time.perf_counter() - started, 1)} | more
 
 
 def judged(score: np.ndarray, wrong: np.ndarray) -> dict[str, float]:
@@ -161,26 +175,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/audit"))
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--only", choices=CELLS)
+    parser.add_argument("--again", action="store_true", help="of what is stored, make the audit's own scores anew")
     asked = parser.parse_args()
     for seed in map(int, asked.seeds.split(",")):
         for name in [asked.only] if asked.only else CELLS:
             path = asked.out / f"{name}_seed{seed}.json"
-            if path.exists():
+            if path.exists() != asked.again:
                 continue
             data, noise, rate = CELLS[name]
             dataset = loaded(data, name.endswith("_all"))
             noisy = corrupt(dataset, noise, rate, seed)
-            scores = measured(dataset, noisy, seed)
-            values = {
-                "dataset": data,
-                "subset": len(dataset.train_labels),
-                "noise": noise,
-                "rate": rate,
-                "seed": seed,
-                "scores": scores,
-            }
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            values |= {"peak_memory_mb": memory, "environment": environment(torch.device("cpu"))}
+            here = environment(torch.device("cpu"))
+            if asked.again:
+                values = json.loads(path.read_text())
+                scores = values["scores"] | audits(dataset, noisy, seed)
+                values |= {"scores": scores, "environment_of_audits": here}
+            else:
+                scores = measured(dataset, noisy, seed)
+                values = {"dataset": data, "subset": len(dataset.train_labels), "noise": noise, "rate": rate}
+                values |= {"seed": seed, "scores": scores}
+                memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                values |= {"peak_memory_mb": memory, "environment": here}
             save_file(path, json.dumps(values, indent=1) + "\n")
             best = max((score["auroc"], key) for key, score in scores.items() if "auroc" in score)
             print(f"{path.stem}: best is {best[1]}, {best[0]:.2f}", flush=True)

@@ -37,6 +37,21 @@ def test_every_score_of_a_cell_is_stored(monkeypatch) -> None:
     assert 0 <= found["audit, ce"]["calibration_error"] < 0.3
 
 
+def test_the_audits_own_scores_are_made_anew_and_the_others_kept(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(audit, "measured", lambda *cell: {"neighbours": {"auroc": 1}, "audit, ce": {"auroc": 2}})
+    monkeypatch.setattr(audit, "audits", lambda *cell: {"audit, ce": {"auroc": 3}})
+    command = ["audit", "--out", str(tmp_path), "--seeds", "0", "--only", "table"]
+    stored = []
+    for more in (["--again"], [], [], ["--again"]):  # there is nothing to make anew at first
+        monkeypatch.setattr("sys.argv", [*command, *more])
+        audit.main()
+        stored.append([json.loads(path.read_text()) for path in tmp_path.glob("*.json")])
+    assert stored[0] == [] and stored[1] == stored[2]
+    assert stored[3][0]["scores"] == {"neighbours": {"auroc": 1}, "audit, ce": {"auroc": 3}}
+    assert stored[3][0]["environment"] == stored[1][0]["environment"]
+    assert "environment_of_audits" in stored[3][0]
+
+
 @pytest.mark.parametrize("name", audit.SMALL)
 def test_small_sets_have_a_test_set_of_their_own(name) -> None:
     data, (inputs, labels) = audit.loaded(name), audit.SMALL[name]()

@@ -144,7 +144,8 @@ def _written(out: Path, source: Source, model: NoisyLabelClassifier, identity: d
     counts = torch.bincount(labels, minlength=len(names)).tolist()
     words = (
         "Each label was judged by a linear classifier, by its nearest neighbours and by a network trained with "
-        f"{model.method}, none of which had seen it; qualities are calibrated by labels planted wrong on purpose."
+        f"{model.method}, none of which had seen it. Errors that are often made are doubted more. Qualities are "
+        "calibrated by labels planted wrong on purpose."
     )
     shown = Audit(
         source.title,

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from nlcore.audit.calibration import ISSUE_BELOW
+from nlcore.audit.calibration import HOPELESS, ISSUE_BELOW, kappa
 from nlcore.audit.evidence import FOLDS, NEIGHBOURS, directions
 
 RARE = 20  # samples: fewer have no twenty neighbours of their own
@@ -17,7 +17,6 @@ SPREAD = 0.35  # silhouette from which two clusters are two kinds of data: class
 GROUPED = 0.75  # of a cluster in classes that lie in it for the most part: it is a group of classes, some labels wrong
 IN_COMMON = 0.2  # cosine of word counts below which two kinds are: two subjects of a language have 0.4 and more
 LOOKED_AT = 5000  # samples that kinds are looked for among
-HOPELESS = 0.5  # agreement with the labels below which little can be said
 
 
 def concerns(
@@ -163,10 +162,12 @@ def _how_doubted(kind: torch.Tensor, label_quality: torch.Tensor, how: str) -> s
 
 def _hopeless(labels: torch.Tensor, opinion: torch.Tensor) -> str | None:
     """Labels that the inputs do not tell."""
-    agreed = float((opinion.argmax(1) == labels).double().mean())
-    if agreed >= HOPELESS:
+    foretold = kappa(opinion, labels)
+    if foretold >= HOPELESS:
         return None
+    agreed = float((opinion.argmax(1) == labels).double().mean())
     return (
-        f"The models agree with only {agreed:.0%} of the labels: either most are wrong, or the inputs do not tell the "
-        "classes apart. Trust the order more than the numbers."
+        f"The models agree with {agreed:.0%} of the labels, hardly more than by chance (kappa {foretold:.2f}): either "
+        "most are wrong, or the inputs do not tell the classes apart. So only what must be wrong is called wrong; the "
+        "upper end of the interval counts all that may be. Trust the order more than the numbers."
     )

@@ -7,6 +7,7 @@ from sklearn.metrics import average_precision_score
 
 from nlcore.audit.calibration import (
     chance_wrong,
+    kappa,
     likely_errors,
     log_odds,
     plant,
@@ -156,6 +157,28 @@ def test_wrong_labels_of_some_classes_in_one_direction_are_found_and_counted(mak
 def test_of_right_labels_at_most_two_in_a_hundred_are_called_wrong(make_blobs, width: float, seed: int) -> None:
     data = make_blobs(n=1000, rate=0.0, seed=seed, width=width)
     assert float((quality(opinion_of(data), data.given).label_quality < 0.5).double().mean()) <= 0.02
+
+
+@pytest.mark.parametrize("width", [8.0, 12.0])
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_where_labels_are_hardly_foretold_hardly_a_right_one_is_called_wrong(make_blobs, num_classes, width) -> None:
+    """As far as nobody knows better, the upper end is the answer; the estimate is the lower one."""
+    hardly = 0
+    for seed in range(4):
+        data = make_blobs(n=1000, rate=0.0, seed=seed, num_classes=num_classes, width=width)
+        opinion = opinion_of(data, num_classes)
+        if kappa(opinion, data.given) < 0.4:
+            hardly += 1
+            found = quality(opinion, data.given)
+            assert found.wrong[0] == found.wrong[1] < found.wrong[2]
+            assert float((found.label_quality < 0.5).double().mean()) <= 0.02
+    assert hardly >= 2
+
+
+def test_kappa_is_agreement_beyond_chance() -> None:
+    opinion = torch.eye(2, dtype=torch.float64)[torch.tensor([0, 0, 0, 1])]
+    assert kappa(opinion, torch.tensor([0, 0, 1, 1])) == pytest.approx((0.75 - 0.5) / 0.5)
+    assert kappa(opinion, torch.tensor([0, 0, 0, 1])) == 1
 
 
 def test_nobody_is_believed_where_no_label_is_foretold() -> None:

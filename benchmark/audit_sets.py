@@ -6,8 +6,8 @@ Sets that scikit-learn or this package brings or makes; three kinds of noise, th
 probability of the given label, out of fold, of a linear classifier of well chosen strength. What is stored is kept.
 
 Two decisions were looked at on these sets, with wrong labels of seed 100: how much the given label counts in an opinion
-(`nlcore.audit.calibration.likely_errors`), and from which kappa labels are judged (`HOPELESS`, which moves no order).
-All others were made elsewhere.
+(`nlcore.audit.calibration.likely_errors`), and what is done below which kappa (`nlcore.audit.evidence.HOPELESS`). All
+others were made elsewhere.
 """
 
 import json

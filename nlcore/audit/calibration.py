@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from nlcore.audit.evidence import given_label_prob
+from nlcore.audit.evidence import HOPELESS, given_label_prob, kappa
 from nlcore.basics.chance import stream
 
 ISSUE_BELOW = 0.5  # a label is called an issue when it is more likely wrong than right
@@ -21,7 +21,6 @@ ISSUE_BELOW = 0.5  # a label is called an issue when it is more likely wrong tha
 FEWEST, MOST = (0.0, 0.3), (1.0, 0.7)
 DEPTHS = (0.05, 0.1, 0.2, 0.3)  # at which the lower end of the interval is looked for
 UPPER_SHARE = 1 / 3  # of the upper count in the estimate: more, and right labels of hard samples make it too high
-HOPELESS = 0.4  # kappa below which labels are hardly foretold: most are wrong, or the inputs do not tell the classes
 LIKENESS = 0.5  # of the planted labels that qualities are made with
 PLANTED = 5  # planted labels for each right one, so that their distribution is smooth
 MOST_PLANTED = 200_000
@@ -149,18 +148,11 @@ def quality(opinion: torch.Tensor, labels: torch.Tensor, seed: int = 0) -> Quali
     share = (1 - UPPER_SHARE) * low + UPPER_SHARE * high
     least = min((share_wrong(scores, blind, depth), depth) for depth in DEPTHS)
     ends = max(0.0, min(low, least[0] - _error(*least, n))), min(1.0, high + _error(high, MOST[1], n))
-    if (foretold := kappa(opinion, labels)) < HOPELESS:
-        share = ends[0] * max(0.0, foretold) / HOPELESS
+    if (agreement := kappa(opinion, labels)) < HOPELESS:
+        share = ends[0] * max(0.0, agreement) / HOPELESS
         ends = share, ends[1]
     chances = chance_wrong(scores, planted(LIKENESS), share)
     return Quality(1 - chances, known, (n * share, n * ends[0], n * ends[1]))
-
-
-def kappa(opinion: torch.Tensor, labels: torch.Tensor) -> float:
-    """How well an opinion (N, K) foretells labels (N,): Cohen's kappa, 1 = always, 0 = as often as by chance."""
-    from sklearn.metrics import cohen_kappa_score
-
-    return float(cohen_kappa_score(opinion.argmax(1).numpy(), labels.numpy()))
 
 
 def share_wrong(scores: torch.Tensor, planted: torch.Tensor, depth: float) -> float:

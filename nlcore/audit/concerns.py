@@ -7,8 +7,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from nlcore.audit.calibration import HOPELESS, ISSUE_BELOW, kappa
-from nlcore.audit.evidence import FOLDS, NEIGHBOURS, directions
+from nlcore.audit.calibration import ISSUE_BELOW
+from nlcore.audit.evidence import FOLDS, HOPELESS, NEIGHBOURS, directions, kappa
 
 RARE = 20  # samples: fewer have no twenty neighbours of their own
 IMBALANCE = 10  # the largest class over the smallest, from which it is named

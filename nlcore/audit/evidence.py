@@ -7,7 +7,8 @@
 The first two compare samples by standardised columns or by directions, whichever foretells labels better, and are mixed
 as well as they foretell labels that they have not seen. With the network they find the labels that are surely wrong;
 then they look again, without these, and are mixed with the network as well as each foretells the labels that can be
-believed (our reconstruction; the chapter "Clean your own data" says what each part is worth).
+believed. Where all together hardly foretell labels, the one that foretells them best gets half of the say: most of what
+the others add is noise (our reconstruction; the chapter "Clean your own data" says what each part is worth).
 """
 
 import numpy as np
@@ -28,6 +29,7 @@ CHOSEN_ON = 4000  # samples that the strength and the view are chosen on
 LEARNT_FROM = 40_000  # samples that the linear classifier of a fold learns from at most
 SURELY_BETTER = 3  # standard errors by which directions have to be better than columns
 NETWORK_SHARE = 0.5  # weight of the network's opinion at most
+HOPELESS = 0.4  # kappa below which labels are hardly foretold: most are wrong, or the inputs do not tell the classes
 SURELY_WRONG = 0.25  # a label this much less probable than the most probable one does not vote again
 
 
@@ -94,6 +96,7 @@ class Outside:
         self.neighbours = nearest_others(vectors, some(len(labels), VOTERS, seed), NEIGHBOURS)
         self.strength = choose_strength(vectors, labels, num_classes, seed)
         self.linear_share: float | None = None  # in the mixture of the two, found when they are first asked
+        self.first: tuple[torch.Tensor, ...] = ()  # what each of the two said then
 
     def opinion(self, votes: torch.Tensor | None = None) -> torch.Tensor:
         """Probabilities (N, K) float64; `votes` (N,) bool says which labels count, None = all."""
@@ -101,7 +104,7 @@ class Outside:
         linear = out_of_fold(self.vectors, self.labels, self.num_classes, self.strength, self.seed, votes, count)
         near = neighbour_votes(self.neighbours, self.labels, self.num_classes, votes)
         if self.linear_share is None:
-            self.linear_share = mixture_share(linear, near, self.labels)
+            self.linear_share, self.first = mixture_share(linear, near, self.labels), (linear, near)
         return self.linear_share * linear + (1 - self.linear_share) * near
 
 
@@ -113,7 +116,23 @@ def judged(outside: Outside, network: torch.Tensor) -> torch.Tensor:
     again = outside.opinion(votes)
     # As well as they foretell labels that can be believed: who foretells what is wrong knows people's mistakes.
     share = min(NETWORK_SHARE, mixture_share(network[votes], again[votes], labels[votes]))
-    return (1 - share) * again + share * network
+    final = (1 - share) * again + share * network
+    if kappa(final, labels) >= HOPELESS:
+        return final
+    return (final + max(*outside.first, network, key=lambda opinion: foretold(opinion, labels))) / 2
+
+
+def kappa(opinion: torch.Tensor, labels: torch.Tensor) -> float:
+    """How often an opinion (N, K) foretells labels (N,): Cohen's kappa, 1 = always, 0 = as often as by chance."""
+    from sklearn.metrics import cohen_kappa_score
+
+    return float(cohen_kappa_score(opinion.argmax(1).numpy(), labels.numpy()))
+
+
+def foretold(opinion: torch.Tensor, labels: torch.Tensor) -> float:
+    """How well an opinion (N, K) foretells labels (N,): mean logarithm of their probabilities, of which none counts as
+    less than a thousandth."""
+    return float(given_label_prob(opinion, labels).clamp(min=1e-3).log().mean())
 
 
 def given_label_prob(opinion: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,6 @@ from sklearn.metrics import average_precision_score
 
 from nlcore.audit.calibration import (
     chance_wrong,
-    kappa,
     likely_errors,
     log_odds,
     plant,
@@ -16,7 +15,7 @@ from nlcore.audit.calibration import (
     transition,
     weighed,
 )
-from nlcore.audit.evidence import Outside, given_label_prob, standardised
+from nlcore.audit.evidence import Outside, given_label_prob, kappa, standardised
 
 
 def opinion_of(data, num_classes: int = 4) -> torch.Tensor:
@@ -173,12 +172,6 @@ def test_where_labels_are_hardly_foretold_hardly_a_right_one_is_called_wrong(mak
             assert found.wrong[0] == found.wrong[1] < found.wrong[2]
             assert float((found.label_quality < 0.5).double().mean()) <= 0.02
     assert hardly >= 2
-
-
-def test_kappa_is_agreement_beyond_chance() -> None:
-    opinion = torch.eye(2, dtype=torch.float64)[torch.tensor([0, 0, 0, 1])]
-    assert kappa(opinion, torch.tensor([0, 0, 1, 1])) == pytest.approx((0.75 - 0.5) / 0.5)
-    assert kappa(opinion, torch.tensor([0, 0, 0, 1])) == 1
 
 
 def test_nobody_is_believed_where_no_label_is_foretold() -> None:

@@ -16,6 +16,7 @@ from nlcore.audit.evidence import (
     folds,
     given_label_prob,
     judged,
+    kappa,
     mixture_share,
     nearest_others,
     neighbour_votes,
@@ -160,3 +161,36 @@ def test_some_rows_are_drawn_once_each_and_in_order() -> None:
     assert some(5, 9, 0).tolist() == [0, 1, 2, 3, 4]
     drawn = some(1000, 50, 0)
     assert len(drawn.unique()) == 50 and bool((drawn.diff() > 0).all())
+
+
+def test_kappa_is_agreement_beyond_chance() -> None:
+    opinion = torch.eye(2, dtype=torch.float64)[torch.tensor([0, 0, 0, 1])]
+    assert kappa(opinion, torch.tensor([0, 0, 1, 1])) == pytest.approx((0.75 - 0.5) / 0.5)
+    assert kappa(opinion, torch.tensor([0, 0, 0, 1])) == 1
+
+
+@pytest.mark.parametrize("best", [0, 1, 2])
+def test_where_labels_are_hardly_foretold_the_best_opinion_gets_half_of_the_say(noisy, monkeypatch, best: int) -> None:
+    alone = [torch.full((600, 4), 0.25, dtype=torch.float64)] * 3
+    alone[best] = 0.1 + 0.6 * F.one_hot(noisy.given, 4)
+    outside = Outside(standardised(noisy.vectors), noisy.given, 4, 0)
+    monkeypatch.setattr(evidence, "HOPELESS", -2.0)
+    together = judged(outside, alone[2])
+    outside.first = tuple(alone[:2])
+    monkeypatch.setattr(evidence, "HOPELESS", 2.0)
+    torch.testing.assert_close(judged(outside, alone[2]), (together + alone[best]) / 2)
+
+
+def test_how_well_labels_are_foretold_is_the_mean_logarithm_of_their_probabilities() -> None:
+    opinion = torch.tensor([[0.9, 0.1], [0.5, 0.5], [1.0, 0.0]], dtype=torch.float64)
+    wanted = (np.log(0.9) + np.log(0.5) + np.log(1e-3)) / 3
+    assert evidence.foretold(opinion, torch.tensor([0, 1, 1])) == pytest.approx(wanted)
+
+
+def test_of_hopeless_labels_no_opinion_is_lost(noisy) -> None:
+    """Labels drawn blindly: whatever is said is a probability still."""
+    given = noisy.given[torch.randperm(600, generator=torch.Generator().manual_seed(0))]
+    outside = Outside(standardised(noisy.vectors), given, 4, 0)
+    found = judged(outside, torch.full((600, 4), 0.25, dtype=torch.float64))
+    assert kappa(found, given) < 0.4
+    torch.testing.assert_close(found.sum(1), torch.ones(600, dtype=torch.float64))

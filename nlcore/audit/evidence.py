@@ -96,15 +96,18 @@ class Outside:
         self.neighbours = nearest_others(vectors, some(len(labels), VOTERS, seed), NEIGHBOURS)
         self.strength = choose_strength(vectors, labels, num_classes, seed)
         self.linear_share: float | None = None  # in the mixture of the two, found when they are first asked
-        self.first: tuple[torch.Tensor, ...] = ()  # what each of the two said then
 
-    def opinion(self, votes: torch.Tensor | None = None) -> torch.Tensor:
-        """Probabilities (N, K) float64; `votes` (N,) bool says which labels count, None = all."""
+    def alone(self, votes: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """What each of the two says: probabilities (N, K) float64; `votes` (N,) bool: which labels count, None = all."""
         count = FOLDS_OF_FEW if len(self.labels) <= FEW else FOLDS
         linear = out_of_fold(self.vectors, self.labels, self.num_classes, self.strength, self.seed, votes, count)
-        near = neighbour_votes(self.neighbours, self.labels, self.num_classes, votes)
+        return linear, neighbour_votes(self.neighbours, self.labels, self.num_classes, votes)
+
+    def opinion(self, votes: torch.Tensor | None = None) -> torch.Tensor:
+        """Their mixture (N, K) float64, of the shares that were best when they were first asked."""
+        linear, near = self.alone(votes)
         if self.linear_share is None:
-            self.linear_share, self.first = mixture_share(linear, near, self.labels), (linear, near)
+            self.linear_share = mixture_share(linear, near, self.labels)
         return self.linear_share * linear + (1 - self.linear_share) * near
 
 
@@ -119,7 +122,7 @@ def judged(outside: Outside, network: torch.Tensor) -> torch.Tensor:
     final = (1 - share) * again + share * network
     if kappa(final, labels) >= HOPELESS:
         return final
-    return (final + max(*outside.first, network, key=lambda opinion: foretold(opinion, labels))) / 2
+    return (final + max(*outside.alone(), network, key=lambda opinion: foretold(opinion, labels))) / 2
 
 
 def kappa(opinion: torch.Tensor, labels: torch.Tensor) -> float:

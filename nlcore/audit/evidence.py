@@ -98,7 +98,7 @@ class Outside:
         self.linear_share: float | None = None  # in the mixture of the two, found when they are first asked
 
     def alone(self, votes: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """What each of the two says: probabilities (N, K) float64; `votes` (N,) bool: which labels count, all or some."""
+        """What each of the two says: two (N, K) float64; `votes` (N,) bool: which labels count, None = all."""
         count = FOLDS_OF_FEW if len(self.labels) <= FEW else FOLDS
         linear = out_of_fold(self.vectors, self.labels, self.num_classes, self.strength, self.seed, votes, count)
         return linear, neighbour_votes(self.neighbours, self.labels, self.num_classes, votes)

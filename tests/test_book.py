@@ -76,7 +76,7 @@ def test_notebook_page_shows_outputs(book: Path, name: str) -> None:
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebook_page_says_what_it_takes(book: Path, name: str) -> None:
     page = (book / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
-    assert re.search(r'<p class="run-time">Runs in [\w ]+ at the smoke profile', page)
+    assert re.search(r'<p class="run-time">Runs in [\w ]+ s at the smoke profile', page)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
